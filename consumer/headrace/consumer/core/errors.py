@@ -1,0 +1,146 @@
+"""The error tree of the serving node.
+
+    HeadraceError
+    ├── RequestError            the caller can act on it; becomes the answer
+    │   ├── InvalidRequest          INVALID_ARGUMENT
+    │   │   └── UnreadableRequest       … the bytes are not a request at all (a dead letter)
+    │   ├── ServableNotFound        NOT_FOUND
+    │   ├── ServableNotReady        UNAVAILABLE, retriable
+    │   ├── UnknownLabel            INVALID_ARGUMENT
+    │   ├── UnknownSignature        FAILED_PRECONDITION
+    │   ├── QueueFull               RESOURCE_EXHAUSTED, retriable
+    │   ├── DeadlineExceeded        DEADLINE_EXCEEDED
+    │   ├── WorkerDied              UNAVAILABLE, retriable
+    │   └── ModelFailed             INTERNAL
+    ├── LoadError               becomes the state of one version, never stops the node
+    │   ├── ArtifactMissing         NOT_FOUND, retriable (a store may lag behind the log)
+    │   ├── ArtifactCorrupt         DATA_LOSS
+    │   ├── ModelRejected           FAILED_PRECONDITION
+    │   ├── LoadCrashed             UNAVAILABLE, retriable
+    │   └── LoadTimedOut            DEADLINE_EXCEEDED, retriable
+    └── NodeError               fatal: the node exits with a code other than 0
+
+What is wrong with encoded bytes is `headrace.schemas.errors.WireError`. Our own mistakes are
+RuntimeErrors outside this tree.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from headrace.consumer.core.codes import Code
+
+
+class HeadraceError(Exception):
+    """An error that a user can meet. `str()` is one sentence fit to be shown."""
+
+    code: ClassVar[Code] = Code.INTERNAL
+    retriable: ClassVar[bool] = False
+
+
+class RequestError(HeadraceError):
+    """A request that gets an error for an answer."""
+
+
+class InvalidRequest(RequestError):
+    """The request does not fit the signature that it names."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class UnreadableRequest(InvalidRequest):
+    """The bytes do not decode to a request; asking again cannot help."""
+
+
+class ServableNotFound(RequestError):
+    """No such model or version is wanted here."""
+
+    code = Code.NOT_FOUND
+
+
+class ServableNotReady(RequestError):
+    """The version is wanted, and not AVAILABLE yet."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class UnknownLabel(RequestError):
+    """The model's configuration has no such label."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class UnknownSignature(RequestError):
+    """The model has no such signature."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class QueueFull(RequestError):
+    """The version's queue is at its bound; nothing was queued."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    retriable = True
+
+
+class DeadlineExceeded(RequestError):
+    """The deadline passed before the answer was there."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+class WorkerDied(RequestError):
+    """The worker process ended while it had the request, twice."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class ModelFailed(RequestError):
+    """The model itself raised; the text is the model's."""
+
+    code = Code.INTERNAL
+
+
+class LoadError(HeadraceError):
+    """A version that cannot be loaded."""
+
+
+class ArtifactMissing(LoadError):
+    """The artefact is not where the event says it is."""
+
+    code = Code.NOT_FOUND
+    retriable = True
+
+
+class ArtifactCorrupt(LoadError):
+    """The artefact is not what the event says it is."""
+
+    code = Code.DATA_LOSS
+
+
+class ModelRejected(LoadError):
+    """The platform refused the model."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class LoadCrashed(LoadError):
+    """The worker process ended while it loaded, or kept ending while it served."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class LoadTimedOut(LoadError):
+    """The load took longer than it may."""
+
+    code = Code.DEADLINE_EXCEEDED
+    retriable = True
+
+
+class NodeError(HeadraceError):
+    """The node cannot go on."""
+
+    code = Code.FAILED_PRECONDITION

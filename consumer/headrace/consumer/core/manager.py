@@ -1,0 +1,222 @@
+"""The manager: makes what is served follow the plan, model by model.
+
+`apply` is handed every new plan; from then on each transition of a version makes the policy look
+at its model again. No model ever waits for another one, except for a load slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from headrace.consumer.core.harness import Harness, LifeOptions
+from headrace.consumer.core.monitor import Monitor
+from headrace.consumer.core.plan import Plan, PlannedModel
+from headrace.consumer.core.policy import Action, Snapshot, decide
+from headrace.consumer.core.servable import Loader
+from headrace.consumer.core.serving_map import ServingMap
+from headrace.consumer.core.slots import LoadSlots
+from headrace.schemas.records import ModelConfig, ServableState
+
+log = structlog.get_logger()
+
+_Key = tuple[int, str]  # a version number and the digest of its bytes
+_SETTLED = {ServableState.AVAILABLE, ServableState.UNLOADING, ServableState.END}
+
+
+class Manager:
+    """Owns the harness of every version, and the only one who writes the serving map.
+
+    **Concurrency:** event loop only. An async context manager: leaving it unloads everything.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        serving_map: ServingMap,
+        monitor: Monitor,
+        slots: LoadSlots,
+        options: LifeOptions,
+    ) -> None:
+        self._loader = loader
+        self._map = serving_map
+        self._monitor = monitor
+        self._slots = slots
+        self._options = options
+        self._plan = Plan()
+        self._harnesses: dict[str, dict[_Key, Harness]] = {}
+        self._available = 0
+        self._is_settled = asyncio.Event()
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Every harness ends by itself within its drain timeout, so this wait is bounded.
+        self.apply(Plan(self._plan.offset))
+        await self._tasks.__aexit__(kind, error, traceback)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that was last applied."""
+        return self._plan
+
+    def apply(self, plan: Plan) -> None:
+        """Make `plan` the one to follow. Returns at once; statuses of new versions are out."""
+        before, self._plan = self._plan, plan
+        for name in before.models.keys() | plan.models.keys():
+            if before.models.get(name) is not plan.models.get(name):
+                self._reconcile(name)
+
+    def unsettled(self) -> tuple[str, ...]:
+        """Return the wanted versions that are neither AVAILABLE nor failed, as `model/version`."""
+        return tuple(
+            str(harness.id)
+            for harnesses in self._harnesses.values()
+            for harness in harnesses.values()
+            if harness.state not in _SETTLED and not harness.is_leaving
+        )
+
+    async def wait_settled(self) -> None:
+        """Return when every wanted version is AVAILABLE or has failed."""
+        while self.unsettled():
+            self._is_settled.clear()
+            await self._is_settled.wait()
+
+    def _reconcile(self, name: str) -> None:
+        """Look at one model again: start what is missing, let the policy decide, update routes."""
+        model = self._plan.models.get(name) or PlannedModel(name)
+        harnesses = self._harnesses.setdefault(name, {})
+        config = model.config or ModelConfig(model=name)
+        self._bind_labels(name, config)
+        wanted = self._wanted(model, harnesses)
+        self._begin_missing(model, wanted, harnesses, config)
+        for key in [k for k, h in harnesses.items() if _is_over(h) and k not in wanted]:
+            del harnesses[key]
+        snapshots = [
+            Snapshot(
+                harness.id.version,
+                harness.state,
+                is_wanted=key in wanted,
+                is_waiting=harness.is_waiting,
+                is_leaving=harness.is_leaving,
+            )
+            for key, harness in harnesses.items()
+        ]
+        self._update_routes(name, config, wanted, harnesses)
+        actions = decide(config.preserving, snapshots)
+        # The highest version asks for a load slot first.
+        for harness, action in sorted(
+            zip(list(harnesses.values()), actions, strict=True),
+            key=lambda pair: -pair[0].id.version,
+        ):
+            if action is Action.LOAD:
+                harness.load()
+            elif action is Action.STOP:
+                harness.stop()
+        if not harnesses and name not in self._plan.models:
+            del self._harnesses[name]
+            self._map.drop_model(name)
+
+    def _bind_labels(self, name: str, config: ModelConfig) -> None:
+        """Move each label whose version serves; the others keep what they had."""
+        routes = self._map.model(name)
+        routes.labels, routes.split = config.labels, config.split
+        routes.bound = {
+            label: target if target in routes.serving else routes.bound[label]
+            for label, target in config.labels.items()
+            if target in routes.serving or label in routes.bound
+        }
+
+    def _wanted(self, model: PlannedModel, harnesses: dict[_Key, Harness]) -> set[_Key]:
+        """Return what should be served: the plan's wish, and what a label still stands for."""
+        failed = [key[0] for key, harness in harnesses.items() if harness.has_failed]
+        numbers = model.wanted(failed) | (
+            model.versions.keys() & self._map.model(model.name).bound.values()
+        )
+        return {(n, model.versions[n].record.digest) for n in numbers}
+
+    def _begin_missing(
+        self,
+        model: PlannedModel,
+        wanted: set[_Key],
+        harnesses: dict[_Key, Harness],
+        config: ModelConfig,
+    ) -> None:
+        """Give each wanted version a harness, a fresh one when its event is newer than a failure."""
+        for key in sorted(wanted):
+            planned = model.versions[key[0]]
+            harness = harnesses.get(key)
+            is_newer = harness is not None and (
+                planned.control_offset > harness.planned.control_offset
+            )
+            if harness is None or (_is_over(harness) and is_newer):
+                fresh = Harness(planned, config.batching, self._options, self._changed)
+                harnesses[key] = fresh
+                self._monitor.record(fresh.status)
+                self._tasks.create_task(
+                    fresh.live(self._loader, self._slots, self._is_serving),
+                    name=f"version {fresh.id}",
+                )
+            elif is_newer and not harness.is_leaving:
+                harness.renew(planned)
+
+    def _update_routes(
+        self,
+        name: str,
+        config: ModelConfig,
+        wanted: set[_Key],
+        harnesses: dict[_Key, Harness],
+    ) -> None:
+        routes = self._map.model(name)
+        routes.wanted = frozenset(number for number, _ in wanted)
+        routes.coming = frozenset(
+            key[0]
+            for key, harness in harnesses.items()
+            if key in wanted and harness.state in {ServableState.START, ServableState.LOADING}
+        )
+        for harness in harnesses.values():
+            harness.rebatch(config.batching)
+
+    def _is_serving(self) -> bool:
+        return self._available > 0
+
+    def _changed(self, harness: Harness) -> None:
+        """Follow one transition: the serving map first, then who wants to know, then the policy."""
+        name, number = harness.id
+        serving = self._map.model(name).serving
+        if harness.state is ServableState.AVAILABLE and harness.serving:
+            self._available += serving.get(number) is None
+            serving[number] = harness.serving
+        if not self._is_replaced(harness):
+            self._monitor.record(harness.status)
+        if harness.state is ServableState.UNLOADING and serving.get(number) is harness.serving:
+            del serving[number]
+            self._available -= 1
+        if harness.state is ServableState.END and not harness.has_failed:
+            self._harnesses[name] = {
+                key: other for key, other in self._harnesses[name].items() if other is not harness
+            }
+        self._reconcile(name)
+        self._is_settled.set()
+
+    def _is_replaced(self, harness: Harness) -> bool:
+        """Whether the same version number has come anew with other bytes."""
+        return any(
+            other.id == harness.id and other.planned.control_offset > harness.planned.control_offset
+            for other in self._harnesses[harness.id.model].values()
+        )
+
+
+def _is_over(harness: Harness) -> bool:
+    return harness.state is ServableState.END

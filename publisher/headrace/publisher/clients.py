@@ -1,0 +1,143 @@
+"""The typed face of aiokafka: what of its clients is used here, with types.
+
+aiokafka ships no type information, so this is the only file of the portion that imports it. The
+classes under TYPE_CHECKING are declarations; at run time the names are aiokafka's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    class KafkaError(Exception):
+        """The root of aiokafka's errors."""
+
+    class KafkaConnectionError(KafkaError):
+        """No broker could be reached, or it closed the connection."""
+
+    class TopicPartition(NamedTuple):
+        """One partition of one topic."""
+
+        topic: str
+        partition: int
+
+    class AIOKafkaConsumer:
+        """Reads partitions; see aiokafka 0.14."""
+
+        def __init__(self, *topics: str, **options: Any) -> None: ...
+        async def start(self) -> None: ...
+        async def stop(self) -> None: ...
+        def assign(self, partitions: Iterable[TopicPartition]) -> None: ...
+        def seek(self, partition: TopicPartition, offset: int) -> None: ...
+        async def position(self, partition: TopicPartition) -> int: ...
+        async def beginning_offsets(
+            self, partitions: Iterable[TopicPartition]
+        ) -> dict[TopicPartition, int]: ...
+        async def end_offsets(
+            self, partitions: Iterable[TopicPartition]
+        ) -> dict[TopicPartition, int]: ...
+        async def getmany(
+            self,
+            *partitions: TopicPartition,
+            timeout_ms: int = 0,
+            max_records: int | None = None,
+        ) -> dict[TopicPartition, list[Message]]: ...
+
+    class AIOKafkaProducer:
+        """Writes records; see aiokafka 0.14."""
+
+        def __init__(self, **options: Any) -> None: ...
+        async def start(self) -> None: ...
+        async def stop(self) -> None: ...
+        async def flush(self) -> None: ...
+        async def partitions_for(self, topic: str) -> set[int]: ...
+        async def send(
+            self,
+            topic: str,
+            value: bytes | None = None,
+            key: bytes | None = None,
+            partition: int | None = None,
+            timestamp_ms: int | None = None,
+            headers: Sequence[tuple[str, bytes]] | None = None,
+        ) -> asyncio.Future[RecordPlace]: ...
+
+    class AIOKafkaAdminClient:
+        """Inspects and creates topics; see aiokafka 0.14."""
+
+        def __init__(self, **options: Any) -> None: ...
+        async def start(self) -> None: ...
+        async def close(self) -> None: ...
+        async def create_topics(self, new_topics: Sequence[NewTopic], timeout_ms: int) -> Any: ...
+        async def describe_topics(self, topics: Sequence[str] | None) -> list[dict[str, Any]]: ...
+        async def describe_cluster(self) -> dict[str, Any]: ...
+
+    class NewTopic:
+        """One topic to create."""
+
+        def __init__(
+            self,
+            name: str,
+            num_partitions: int,
+            replication_factor: int,
+            replica_assignments: Mapping[int, Sequence[int]] | None = None,
+            topic_configs: Mapping[str, str] | None = None,
+        ) -> None: ...
+
+    def error_class(code: int) -> type[KafkaError]:
+        """Return aiokafka's error class for a code of the protocol."""
+        ...
+
+else:
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+    from aiokafka.errors import KafkaConnectionError, KafkaError
+    from aiokafka.errors import for_code as error_class
+
+
+class Message(Protocol):
+    """One record as a consumer hands it out."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class RecordPlace(Protocol):
+    """Where a record went."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int | None: ...
+
+
+__all__ = [
+    "AIOKafkaAdminClient",
+    "AIOKafkaConsumer",
+    "AIOKafkaProducer",
+    "KafkaConnectionError",
+    "KafkaError",
+    "Message",
+    "NewTopic",
+    "RecordPlace",
+    "TopicPartition",
+    "error_class",
+]

@@ -1,0 +1,75 @@
+"""The control log as it was written: every record that compaction has left, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.tail import tail
+from headrace.schemas import codec
+from headrace.schemas.errors import Undecodable, WireError
+from headrace.schemas.records import ModelConfig, ModelVersion
+from headrace.schemas.topics import Topics
+
+ControlRecord = ModelVersion | ModelConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlEntry:
+    """One record of the control log: None is a tombstone, a WireError what could not be read."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    record: ControlRecord | WireError | None
+
+
+def decode_control(key: bytes, value: bytes | None) -> ControlRecord | WireError | None:
+    """Return the record under a control key; what cannot be read comes back as its error."""
+    if value is None:
+        return None
+    try:
+        if key.startswith(b"version/"):
+            return codec.decode(value, ModelVersion)
+        if key.startswith(b"model/"):
+            return codec.decode(value, ModelConfig)
+    except WireError as error:
+        return error
+    return Undecodable(f"key {key[:80]!r} is neither version/<model>/<version> nor model/<model>")
+
+
+async def read_control(connection: KafkaConnection, topics: Topics) -> list[ControlEntry]:
+    """Return the whole control log.
+
+    Raises:
+        BrokerUnreachable: no broker answered, or it stopped answering.
+        TopicMismatch: the control topic does not exist.
+    """
+    async with tail(connection, topics.control) as reader:
+        return [
+            ControlEntry(
+                offset=message.offset,
+                timestamp_ms=message.timestamp,
+                key=message.key or b"",
+                record=decode_control(message.key or b"", message.value),
+            )
+            async for message in reader.to_end()
+        ]
+
+
+def latest(entries: Sequence[ControlEntry]) -> dict[bytes, ControlEntry]:
+    """Return the last readable record of each key.
+
+    As in a node's fold, a record that cannot be read is skipped and changes nothing; a tombstone
+    forgets its key.
+    """
+    found: dict[bytes, ControlEntry] = {}
+    for entry in entries:
+        if isinstance(entry.record, WireError):
+            continue
+        if entry.record is None:
+            found.pop(entry.key, None)
+        else:
+            found[entry.key] = entry
+    return found

@@ -1,0 +1,148 @@
+"""When has the fleet settled an event? The rules of `wait`, as pure functions of the fleet.
+
+A node writes the statuses that follow from a control record before the heartbeat that carries the
+record's offset, into one partition. So once a heartbeat has passed the event, what the node last
+said of the version is its answer to the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from headrace.publisher.errors import NotWanted, RefusedByNode
+from headrace.publisher.fleet import Fleet, NodeView
+from headrace.schemas.records import ServableState
+
+Wait = Literal["any", "fleet"]
+_LOADING = (ServableState.START, ServableState.LOADING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The control record that is waited for: a version, and where its record stands."""
+
+    model: str
+    version: int
+    offset: int
+
+
+class Verdict(Enum):
+    """What one node makes of an event."""
+
+    SERVES = "serves"
+    PENDING = "pending"
+    REFUSES = "refuses"
+    UNWANTED = "unwanted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """One node's verdict, and its state in words."""
+
+    node: str
+    verdict: Verdict
+    words: str
+
+
+def judge(node: NodeView, event: Event) -> Judgement:
+    """Return what `node` makes of a published version."""
+    status = node.servable(event.model, event.version)
+    has_applied = node.control_offset >= event.offset
+
+    def says(verdict: Verdict, words: str) -> Judgement:
+        return Judgement(node=node.name, verdict=verdict, words=words)
+
+    if status is None or (status.control_offset < event.offset and not has_applied):
+        if has_applied:
+            return says(Verdict.UNWANTED, "applied the event and did not load the version")
+        return says(
+            Verdict.PENDING, f"has not applied the event yet (it is at offset {node.control_offset})"
+        )
+    if status.state is ServableState.AVAILABLE:
+        return says(Verdict.SERVES, "AVAILABLE")
+    if status.state in _LOADING:
+        failed = f", last error: {status.error}" if status.error else ""
+        return says(Verdict.PENDING, f"{status.state} (attempt {status.attempt}{failed})")
+    if status.state is ServableState.END and status.control_offset >= event.offset:
+        if status.error:
+            return says(Verdict.REFUSES, status.error)
+        return says(Verdict.UNWANTED, "has unloaded the version again")
+    if has_applied:
+        return says(Verdict.UNWANTED, f"applied the event and left the version {status.state}")
+    return says(Verdict.PENDING, str(status.state))
+
+
+def published(fleet: Fleet, event: Event, wait: Wait, now_ms: int) -> list[str] | None:
+    """Return the nodes that serve the version once the wait is over; None while it is not.
+
+    Raises:
+        RefusedByNode: a node failed (`fleet`), or every live node failed (`any`).
+        NotWanted: the same, because the version policy leaves the version out.
+    """
+    judgements = [judge(node, event) for node in fleet.live(now_ms)]
+    serving = [j.node for j in judgements if j.verdict is Verdict.SERVES]
+    failed = [j for j in judgements if j.verdict in (Verdict.REFUSES, Verdict.UNWANTED)]
+    if wait == "any":
+        if serving:
+            return serving
+        if failed and len(failed) == len(judgements):
+            raise _failure(failed, event)
+        return None
+    if failed:
+        raise _failure(failed, event)
+    return serving if serving and len(serving) == len(judgements) else None
+
+
+def retired(fleet: Fleet, event: Event, now_ms: int) -> list[str] | None:
+    """Return the live nodes once none of them holds the version any more; None until then."""
+    live = fleet.live(now_ms)
+    return [node.name for node in live] if live and not _holding(live, event) else None
+
+
+def unsettled(fleet: Fleet, event: Event, now_ms: int) -> str:
+    """Return in words which live nodes do not serve the version yet, and what they do instead."""
+    judgements = [judge(node, event) for node in fleet.live(now_ms)]
+    waiting = [j for j in judgements if j.verdict is not Verdict.SERVES]
+    return "; ".join(f"node {j.node}: {j.words}" for j in waiting)
+
+
+def holding(fleet: Fleet, event: Event, now_ms: int) -> str:
+    """Return in words which live nodes may still hold the version."""
+    return "; ".join(_holding(fleet.live(now_ms), event))
+
+
+def _holding(live: Sequence[NodeView], event: Event) -> list[str]:
+    words: list[str] = []
+    for node in live:
+        status = node.servable(event.model, event.version)
+        if node.control_offset < event.offset:
+            words.append(
+                f"node {node.name}: has not applied the event yet "
+                f"(it is at offset {node.control_offset})"
+            )
+        elif status is not None and status.state is not ServableState.END:
+            words.append(f"node {node.name}: {status.state}")
+    return words
+
+
+def _failure(failed: Sequence[Judgement], event: Event) -> RefusedByNode | NotWanted:
+    refusals = [j for j in failed if j.verdict is Verdict.REFUSES]
+    first = refusals[0] if refusals else failed[0]
+    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    what = f"version {event.version} of {event.model!r}"
+    if refusals:
+        return RefusedByNode(
+            first.node,
+            first.words,
+            f"node {first.node}{others} could not load {what}: {first.words}: the event stays in "
+            f"the log; fix the model and publish the next version, or retire this one",
+        )
+    return NotWanted(
+        first.node,
+        f"node {first.node}{others} {first.words}: its version policy does not want {what}: "
+        f"publish a higher number, or change the policy with 'headrace config {event.model} "
+        "--policy …'",
+    )

@@ -1,0 +1,251 @@
+"""Each record as the fields that Avro carries, and back.
+
+One pair of functions a class, written out: at a few hundred thousand records a second a generic
+walk over the dataclasses would be the largest cost. Unions are given to fastavro as
+`(branch, value)`, which spares it trying every branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+from headrace.schemas.errors import Unencodable
+from headrace.schemas.records import (
+    Batching,
+    InferenceError,
+    InferenceRequest,
+    InferenceResponse,
+    Lifecycle,
+    ModelConfig,
+    ModelVersion,
+    NodeStatus,
+    PolicyKind,
+    Preserving,
+    ServableState,
+    ServableStatus,
+    Tensor,
+    VersionPolicy,
+)
+
+Fields: TypeAlias = dict[str, Any]
+
+_NULL: Final = ("null", None)
+_LIFECYCLES: Final = {str(member): member for member in Lifecycle}
+_POLICY_KINDS: Final = {str(member): member for member in PolicyKind}
+_PRESERVINGS: Final = {str(member): member for member in Preserving}
+_STATES: Final = {str(member): member for member in ServableState}
+
+
+def _or_null(branch: str, value: object) -> tuple[str, object]:
+    """Return the value as the given branch of a union with null."""
+    return _NULL if value is None else (branch, value)
+
+
+def _items(field: str, values: Sequence[Any]) -> list[Any]:
+    """Return the items of a sequence, and refuse the one sequence that is always a mistake."""
+    if isinstance(values, str | bytes):
+        raise Unencodable(f"{field} is one {type(values).__name__}; expected a sequence of them")
+    return list(values)
+
+
+def from_model_version(record: ModelVersion) -> Fields:
+    """Return the fields of a ModelVersion."""
+    return {
+        "model": record.model,
+        "version": record.version,
+        "platform": record.platform,
+        "uri": record.uri,
+        "digest": record.digest,
+        "size_bytes": record.size_bytes,
+        "signatures": _items("signatures", record.signatures),
+        "lifecycle": record.lifecycle,
+        "publisher": record.publisher,
+        "created_at_ms": record.created_at_ms,
+        "metadata": record.metadata,
+        "signature": _or_null("bytes", record.signature),
+    }
+
+
+def to_model_version(fields: Fields) -> ModelVersion:
+    """Return the ModelVersion that has these fields."""
+    return ModelVersion(
+        model=fields["model"],
+        version=fields["version"],
+        platform=fields["platform"],
+        uri=fields["uri"],
+        digest=fields["digest"],
+        size_bytes=fields["size_bytes"],
+        signatures=tuple(fields["signatures"]),
+        lifecycle=_LIFECYCLES[fields["lifecycle"]],
+        publisher=fields["publisher"],
+        created_at_ms=fields["created_at_ms"],
+        metadata=fields["metadata"],
+        signature=fields["signature"],
+    )
+
+
+def from_model_config(record: ModelConfig) -> Fields:
+    """Return the fields of a ModelConfig."""
+    policy, batching = record.policy, record.batching
+    return {
+        "model": record.model,
+        "policy": {
+            "kind": policy.kind,
+            "latest": policy.latest,
+            "versions": list(policy.versions),
+        },
+        "preserving": record.preserving,
+        "labels": record.labels,
+        "split": record.split,
+        "batching": {"max_rows": batching.max_rows, "timeout_micros": batching.timeout_micros},
+    }
+
+
+def to_model_config(fields: Fields) -> ModelConfig:
+    """Return the ModelConfig that has these fields."""
+    policy, batching = fields["policy"], fields["batching"]
+    return ModelConfig(
+        model=fields["model"],
+        policy=VersionPolicy(
+            kind=_POLICY_KINDS[policy["kind"]],
+            latest=policy["latest"],
+            versions=tuple(policy["versions"]),
+        ),
+        preserving=_PRESERVINGS[fields["preserving"]],
+        labels=fields["labels"],
+        split=fields["split"],
+        batching=Batching(max_rows=batching["max_rows"], timeout_micros=batching["timeout_micros"]),
+    )
+
+
+def from_node_status(record: NodeStatus) -> Fields:
+    """Return the fields of a NodeStatus."""
+    servable = record.servable
+    return {
+        "node": record.node,
+        "incarnation": record.incarnation,
+        "at_ms": record.at_ms,
+        "control_offset": record.control_offset,
+        "is_ready": record.is_ready,
+        "heartbeat_interval_ms": record.heartbeat_interval_ms,
+        "grpc_endpoint": record.grpc_endpoint,
+        "http_endpoint": record.http_endpoint,
+        "control_errors": _items("control_errors", record.control_errors),
+        "servable": _NULL
+        if servable is None
+        else ("headrace.ServableStatus", _from_servable_status(servable)),
+    }
+
+
+def to_node_status(fields: Fields) -> NodeStatus:
+    """Return the NodeStatus that has these fields."""
+    servable = fields["servable"]
+    return NodeStatus(
+        node=fields["node"],
+        incarnation=fields["incarnation"],
+        at_ms=fields["at_ms"],
+        control_offset=fields["control_offset"],
+        is_ready=fields["is_ready"],
+        heartbeat_interval_ms=fields["heartbeat_interval_ms"],
+        grpc_endpoint=fields["grpc_endpoint"],
+        http_endpoint=fields["http_endpoint"],
+        control_errors=tuple(fields["control_errors"]),
+        servable=None if servable is None else _to_servable_status(servable),
+    )
+
+
+def _from_servable_status(record: ServableStatus) -> Fields:
+    return {
+        "model": record.model,
+        "version": record.version,
+        "state": record.state,
+        "control_offset": record.control_offset,
+        "attempt": record.attempt,
+        "error": _or_null("string", record.error),
+    }
+
+
+def _to_servable_status(fields: Fields) -> ServableStatus:
+    return ServableStatus(
+        model=fields["model"],
+        version=fields["version"],
+        state=_STATES[fields["state"]],
+        control_offset=fields["control_offset"],
+        attempt=fields["attempt"],
+        error=fields["error"],
+    )
+
+
+def _from_tensor(record: Tensor) -> Fields:
+    return {
+        "name": record.name,
+        "dtype": record.dtype,
+        "shape": list(record.shape),
+        "data": record.data,
+        "strings": _items("strings", record.strings),
+    }
+
+
+def _to_tensor(fields: Fields) -> Tensor:
+    data = fields["data"]
+    return Tensor(
+        name=fields["name"],
+        dtype=fields["dtype"],
+        shape=tuple(fields["shape"]),
+        # fastavro hands a bytes default out as the text that the schema has for it.
+        data=data if isinstance(data, bytes) else data.encode("latin-1"),
+        strings=tuple(fields["strings"]),
+    )
+
+
+def from_inference_request(record: InferenceRequest) -> Fields:
+    """Return the fields of an InferenceRequest."""
+    return {
+        "model": record.model,
+        "version": _or_null("long", record.version),
+        "label": _or_null("string", record.label),
+        "signature": record.signature,
+        "output_filter": _items("output_filter", record.output_filter),
+        "inputs": [_from_tensor(tensor) for tensor in record.inputs],
+    }
+
+
+def to_inference_request(fields: Fields) -> InferenceRequest:
+    """Return the InferenceRequest that has these fields."""
+    return InferenceRequest(
+        model=fields["model"],
+        version=fields["version"],
+        label=fields["label"],
+        signature=fields["signature"],
+        output_filter=tuple(fields["output_filter"]),
+        inputs=tuple([_to_tensor(tensor) for tensor in fields["inputs"]]),
+    )
+
+
+def from_inference_response(record: InferenceResponse) -> Fields:
+    """Return the fields of an InferenceResponse."""
+    error = record.error
+    return {
+        "model": record.model,
+        "version": _or_null("long", record.version),
+        "signature": record.signature,
+        "outputs": [_from_tensor(tensor) for tensor in record.outputs],
+        "error": _NULL
+        if error is None
+        else ("headrace.InferenceError", {"code": error.code, "message": error.message}),
+    }
+
+
+def to_inference_response(fields: Fields) -> InferenceResponse:
+    """Return the InferenceResponse that has these fields."""
+    error = fields["error"]
+    return InferenceResponse(
+        model=fields["model"],
+        version=fields["version"],
+        signature=fields["signature"],
+        outputs=tuple([_to_tensor(tensor) for tensor in fields["outputs"]]),
+        error=None
+        if error is None
+        else InferenceError(code=error["code"], message=error["message"]),
+    )

@@ -1,0 +1,77 @@
+"""The topics of Headrace: their default names, keys' meaning and broker-side settings.
+
+Plain data; creating them is the publisher portion's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topics:
+    """The names of the topics that one deployment uses."""
+
+    control: str = "headrace.control"
+    status: str = "headrace.status"
+    requests: str = "headrace.requests"
+    responses: str = "headrace.responses"
+    dead_letters: str = "headrace.dead-letters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """One topic as it should exist. `replication_factor = -1` takes the broker's default."""
+
+    name: str
+    partitions: int
+    replication_factor: int = -1
+    configs: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def specs(topics: Topics, *, request_partitions: int = 8) -> list[TopicSpec]:
+    """Return how each topic is created where it does not exist yet."""
+    # A compacted log keeps the last record of each key: exactly the memory that a plan needs.
+    compacted = {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.ms": "3600000",
+    }
+    return [
+        TopicSpec(name=topics.control, partitions=1, configs=compacted),
+        TopicSpec(name=topics.status, partitions=1, configs=compacted),
+        TopicSpec(name=topics.requests, partitions=request_partitions),
+        TopicSpec(name=topics.responses, partitions=request_partitions),
+        TopicSpec(name=topics.dead_letters, partitions=1, configs={"retention.ms": "-1"}),
+    ]
+
+
+class RequestHeader:
+    """Header names on request records; all values are UTF-8 text."""
+
+    CORRELATION_ID = "correlation-id"
+    REPLY_TOPIC = "reply-topic"
+    DEADLINE_MS = "deadline-ms"
+    AFFINITY = "affinity"
+    TRACEPARENT = "traceparent"
+    CONTENT_TYPE = "content-type"
+
+
+class AnswerHeader:
+    """Header names added to answer records: where the answer came from."""
+
+    MODEL = "model"
+    VERSION = "version"
+    CONTROL_OFFSET = "control-offset"
+    ARTIFACT_DIGEST = "artifact-digest"
+    NODE = "node"
+
+
+class DeadLetterHeader:
+    """Header names added to dead letters; key, value and other headers are the original's."""
+
+    ORIGIN_TOPIC = "origin-topic"
+    ORIGIN_PARTITION = "origin-partition"
+    ORIGIN_OFFSET = "origin-offset"
+    REASON = "reason"
