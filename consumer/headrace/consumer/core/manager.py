@@ -19,7 +19,7 @@ from headrace.consumer.core.policy import Action, Snapshot, decide
 from headrace.consumer.core.servable import Loader
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
-from headrace.schemas.records import ModelConfig, ServableState
+from headrace.schemas.records import Lifecycle, ModelConfig, ServableState
 
 log = structlog.get_logger()
 
@@ -101,7 +101,13 @@ class Manager:
         self._bind_labels(name, config)
         wanted = self._wanted(model, harnesses)
         self._begin_missing(model, wanted, harnesses, config)
-        for key in [k for k, h in harnesses.items() if _is_over(h) and k not in wanted]:
+        # A failure is remembered for as long as the version stays published.
+        published = {
+            (number, planned.record.digest)
+            for number, planned in model.versions.items()
+            if planned.record.lifecycle is Lifecycle.PUBLISHED
+        }
+        for key in [k for k, h in harnesses.items() if _is_over(h) and k not in published]:
             del harnesses[key]
         snapshots = [
             Snapshot(
@@ -153,7 +159,7 @@ class Manager:
         harnesses: dict[_Key, Harness],
         config: ModelConfig,
     ) -> None:
-        """Give each wanted version a harness, a fresh one when its event is newer than a failure."""
+        """Give each wanted version a harness; a fresh one if its event is newer than a failure."""
         for key in sorted(wanted):
             planned = model.versions[key[0]]
             harness = harnesses.get(key)

@@ -1,0 +1,135 @@
+"""Resolving a request to a version, and the loans on it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from headrace.consumer.core.codes import Code
+from headrace.consumer.core.errors import (
+    RequestError,
+    ServableNotFound,
+    ServableNotReady,
+    UnknownLabel,
+)
+from headrace.consumer.core.plan import PlannedVersion
+from headrace.consumer.core.serving_map import Serving, ServingMap
+from headrace.schemas.records import ModelVersion, Route
+from tests.fakes.loading import EchoServable
+
+
+def serving(model: str, version: int) -> Serving:
+    """Return an AVAILABLE version."""
+    record = ModelVersion(model=model, version=version, uri="", digest="", size_bytes=0)
+    planned = PlannedVersion(record, 0)
+    return Serving(planned, EchoServable(planned))
+
+
+@pytest.fixture
+async def serving_map() -> ServingMap:
+    """Versions 1, 2 and 3 of m serve; 3 is not wanted any more, 4 is loading."""
+    result = ServingMap()
+    model = result.model("m")
+    model.serving = {n: serving("m", n) for n in (1, 2, 3)}
+    model.wanted = frozenset({1, 2, 4})
+    model.coming = frozenset({4})
+    model.labels = {"stable": 1, "next": 4}
+    model.bound = {"stable": 1}
+    return result
+
+
+def resolve(serving_map: ServingMap, route: Route, affinity: bytes | None = None) -> int:
+    """Return the version number that a route leads to."""
+    with serving_map.acquire(route, affinity) as found:
+        return found.id.version
+
+
+@pytest.mark.parametrize(
+    ("route", "version"),
+    [
+        (Route("m"), 2),
+        (Route("m", 1), 1),
+        (Route("m", 3), 3),
+        (Route("m", None, "stable"), 1),
+    ],
+)
+async def test_resolves(serving_map: ServingMap, route: Route, version: int) -> None:
+    """Explicit version, then label, then the highest AVAILABLE wanted version."""
+    assert resolve(serving_map, route) == version
+
+
+@pytest.mark.parametrize(
+    ("route", "error", "code"),
+    [
+        (Route("other"), ServableNotFound, Code.NOT_FOUND),
+        (Route("other", 1), ServableNotFound, Code.NOT_FOUND),
+        (Route("m", 9), ServableNotFound, Code.NOT_FOUND),
+        (Route("m", 4), ServableNotReady, Code.UNAVAILABLE),
+        (Route("m", None, "next"), ServableNotReady, Code.UNAVAILABLE),
+        (Route("m", None, "wrong"), UnknownLabel, Code.INVALID_ARGUMENT),
+        (Route("other", None, "stable"), UnknownLabel, Code.INVALID_ARGUMENT),
+    ],
+)
+async def test_refuses(
+    serving_map: ServingMap, route: Route, error: type[RequestError], code: Code
+) -> None:
+    """Each way of not finding a version has its own error and code."""
+    with pytest.raises(error) as caught:
+        serving_map.acquire(route)
+    assert caught.value.code is code
+
+
+async def test_not_found_speaks_as_tensorflow_serving_does(serving_map: ServingMap) -> None:
+    """Clients match on these words."""
+    with pytest.raises(ServableNotFound, match=r"Servable not found for request: Latest\(x\)"):
+        serving_map.acquire(Route("x"))
+    with pytest.raises(ServableNotFound, match=r"Specific\(m, 9\)"):
+        serving_map.acquire(Route("m", 9))
+
+
+async def test_first_version_still_loading_is_unavailable_not_unknown() -> None:
+    """A client should come again, not give up."""
+    fresh = ServingMap()
+    fresh.model("m").coming = frozenset({1})
+    with pytest.raises(ServableNotReady):
+        fresh.acquire(Route("m"))
+
+
+async def test_unwanted_version_answers_when_no_wanted_one_does(serving_map: ServingMap) -> None:
+    """The old version answers until the new one is there."""
+    serving_map.model("m").wanted = frozenset({4})
+    assert resolve(serving_map, Route("m")) == 3
+
+
+async def test_split_routes_what_names_no_version(serving_map: ServingMap) -> None:
+    """Arms are labels or version numbers; an arm that is not AVAILABLE falls to the default."""
+    model = serving_map.model("m")
+    model.split = {"stable": 1}
+    assert resolve(serving_map, Route("m"), b"k") == 1
+    assert resolve(serving_map, Route("m", 2), b"k") == 2
+    model.split = {"3": 1}
+    assert resolve(serving_map, Route("m"), b"k") == 3
+    model.split = {"4": 1}
+    assert resolve(serving_map, Route("m"), b"k") == 2
+
+
+async def test_idle_only_when_every_loan_is_back(serving_map: ServingMap) -> None:
+    """Unloading waits for the loans of that version, and of no other."""
+    one = serving_map.acquire(Route("m", 1))
+    with one as first, serving_map.acquire(Route("m", 2)):
+        with serving_map.acquire(Route("m", 1)):
+            pass
+        waiting = asyncio.ensure_future(first.wait_idle())
+        await asyncio.wait({waiting}, timeout=0)
+        assert not waiting.done()
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_loan_comes_back_when_the_request_fails(serving_map: ServingMap) -> None:
+    """An exception inside the block does not keep the version loaded."""
+    with pytest.raises(ZeroDivisionError), serving_map.acquire(Route("m", 1)) as found:
+        raise ZeroDivisionError
+    async with asyncio.timeout(5):
+        await found.wait_idle()
