@@ -2,3 +2,61 @@
 
 The light install: neither TensorFlow nor gRPC is ever imported from here.
 """
+
+from headrace.publisher.configuration import ConfigChange
+from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.errors import (
+    BrokerRefused,
+    BrokerUnreachable,
+    InferenceFailed,
+    InvalidArgument,
+    InvalidModel,
+    LogConflict,
+    NotServed,
+    NotWanted,
+    OutcomeUnknown,
+    PublisherError,
+    RefusedByNode,
+    StillPublished,
+    StoreError,
+    TopicMismatch,
+    UnknownVersion,
+    VersionConflict,
+    WaitTimeout,
+)
+from headrace.publisher.events import Configured, Forgotten, Published, Retired
+from headrace.publisher.inference import Inference, make_request
+from headrace.publisher.models import ModelPublisher
+from headrace.publisher.requests import InferenceClient
+from headrace.publisher.sync import SyncModelPublisher
+
+__all__ = [
+    "BrokerRefused",
+    "BrokerUnreachable",
+    "ConfigChange",
+    "Configured",
+    "Forgotten",
+    "Inference",
+    "InferenceClient",
+    "InferenceFailed",
+    "InvalidArgument",
+    "InvalidModel",
+    "KafkaConnection",
+    "LogConflict",
+    "ModelPublisher",
+    "NotServed",
+    "NotWanted",
+    "OutcomeUnknown",
+    "Published",
+    "PublisherError",
+    "RefusedByNode",
+    "Retired",
+    "StillPublished",
+    "StoreError",
+    "SyncModelPublisher",
+    "TopicMismatch",
+    "UnknownVersion",
+    "VersionConflict",
+    "WaitTimeout",
+    "make_request",
+]

@@ -4,6 +4,8 @@ aiokafka ships no type information, so this is the only file of the portion that
 classes under TYPE_CHECKING are declarations; at run time the names are aiokafka's own.
 """
 
+# ruff: noqa: D102, ANN401 - the methods are aiokafka's, documented there; so are their options
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,12 +59,34 @@ if TYPE_CHECKING:
         async def send(
             self,
             topic: str,
+            *,
             value: bytes | None = None,
             key: bytes | None = None,
             partition: int | None = None,
             timestamp_ms: int | None = None,
             headers: Sequence[tuple[str, bytes]] | None = None,
         ) -> asyncio.Future[RecordPlace]: ...
+        def create_batch(self) -> BatchBuilder: ...
+        async def send_batch(
+            self, batch: BatchBuilder, topic: str, *, partition: int
+        ) -> asyncio.Future[RecordPlace]: ...
+
+    class BatchBuilder:
+        """One batch of records for one partition; see aiokafka 0.14."""
+
+        def append(
+            self,
+            *,
+            timestamp: int | None,
+            key: bytes | None,
+            value: bytes | None,
+            headers: Sequence[tuple[str, bytes]],
+        ) -> object | None: ...
+        def close(self) -> None: ...
+
+    def murmur2(data: bytes) -> int:
+        """Return the hash by which Kafka's own client chooses a key's partition."""
+        ...
 
     class AIOKafkaAdminClient:
         """Inspects and creates topics; see aiokafka 0.14."""
@@ -95,6 +119,8 @@ else:
     from aiokafka.admin import AIOKafkaAdminClient, NewTopic
     from aiokafka.errors import KafkaConnectionError, KafkaError
     from aiokafka.errors import for_code as error_class
+    from aiokafka.partitioner import murmur2
+    from aiokafka.producer.message_accumulator import BatchBuilder
 
 
 class Message(Protocol):
@@ -133,6 +159,7 @@ __all__ = [
     "AIOKafkaAdminClient",
     "AIOKafkaConsumer",
     "AIOKafkaProducer",
+    "BatchBuilder",
     "KafkaConnectionError",
     "KafkaError",
     "Message",
@@ -140,4 +167,5 @@ __all__ = [
     "RecordPlace",
     "TopicPartition",
     "error_class",
+    "murmur2",
 ]

@@ -59,7 +59,7 @@ class KafkaConnection:
         return {"bootstrap_servers": servers}
 
     @asynccontextmanager
-    async def consumer(self, **options: Any) -> AsyncGenerator[AIOKafkaConsumer, None]:
+    async def consumer(self, **options: object) -> AsyncGenerator[AIOKafkaConsumer, None]:
         """Open a consumer with our safe defaults (no auto-commit), closed on exit."""
         safe = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
         arguments = self.client_arguments() | safe | options
@@ -70,7 +70,7 @@ class KafkaConnection:
             await close(client.stop())
 
     @asynccontextmanager
-    async def producer(self, **options: Any) -> AsyncGenerator[AIOKafkaProducer, None]:
+    async def producer(self, **options: object) -> AsyncGenerator[AIOKafkaProducer, None]:
         """Open an idempotent producer, closed on exit.
 
         Cancellation: what was sent and not confirmed may still arrive; exit waits for it no longer
@@ -107,7 +107,11 @@ class KafkaConnection:
             try:
                 async with asyncio.timeout(left):
                     await client.start()
-            except (TimeoutError, KafkaConnectionError, OSError) as error:
+            except KafkaConnectionError:
+                # Its text is aiokafka's list of addresses; the reasons only go to its log.
+                await _discard(client)
+                cause = "nothing there answers as a Kafka broker"
+            except (TimeoutError, OSError) as error:
                 await _discard(client)
                 cause = str(error) or cause
             except KafkaError as error:
@@ -160,8 +164,9 @@ async def _close_producer(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except (TimeoutError, KafkaError, OSError):
         parts: Any = producer
-        await close(parts._sender.close())
-        parts._message_accumulator.fail_all(KafkaError("closed before the broker confirmed"))
+        await close(parts._sender.close())  # noqa: SLF001 - see above
+        lost = KafkaError("closed before the broker confirmed")
+        parts._message_accumulator.fail_all(lost)  # noqa: SLF001 - see above
         await close(parts.client.close())
 
 

@@ -125,8 +125,9 @@ class StatusReader:
     **Concurrency:** one task.
     """
 
-    def __init__(self, reader: Tail) -> None:
+    def __init__(self, reader: Tail, on_status: Callable[[NodeStatus], None]) -> None:
         self._tail = reader
+        self._on_status = on_status
         self.fleet = Fleet()
 
     async def catch_up(self) -> Fleet:
@@ -165,21 +166,25 @@ class StatusReader:
             # A record of a newer node, or not of ours: the fleet is what the readable ones say.
             return None
         self.fleet.apply(message.key, value, message.timestamp)
+        if value is not None:
+            self._on_status(value)
         return value
 
 
 @asynccontextmanager
 async def status_reader(
-    connection: KafkaConnection, topics: Topics
+    connection: KafkaConnection,
+    topics: Topics,
+    on_status: Callable[[NodeStatus], None] = lambda _: None,
 ) -> AsyncGenerator[StatusReader, None]:
-    """Open the status topic and fold what is in it.
+    """Open the status topic and fold what is in it; `on_status` hears every readable record.
 
     Raises:
         BrokerUnreachable: no broker answered.
         TopicMismatch: the status topic does not exist.
     """
     async with tail(connection, topics.status) as reader:
-        follower = StatusReader(reader)
+        follower = StatusReader(reader, on_status)
         await follower.catch_up()
         yield follower
 

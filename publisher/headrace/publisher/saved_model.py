@@ -54,8 +54,8 @@ def inspect(path: str | os.PathLike[str]) -> SavedModelSummary:
         _check_variables(folder / "variables")
     except OSError as error:
         raise InvalidModel(
-            f"cannot read the model in {folder}: {error.strerror or error}"
-            f"{f' ({error.filename})' if error.filename else ''}: check the path and its permissions"
+            f"cannot read {error.filename or folder}: {error.strerror or error}: check the path "
+            "and its permissions"
         ) from error
     return SavedModelSummary(path=folder.absolute(), signatures=signatures)
 

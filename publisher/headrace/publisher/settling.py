@@ -22,11 +22,15 @@ _LOADING = (ServableState.START, ServableState.LOADING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """The control record that is waited for: a version, and where its record stands."""
+    """The control record that is waited for: a version, and where its record stands.
+
+    `policy` is the model's version policy in words, for the message when a node does not want it.
+    """
 
     model: str
     version: int
     offset: int
+    policy: str = ""
 
 
 class Verdict(Enum):
@@ -49,30 +53,34 @@ class Judgement:
 
 def judge(node: NodeView, event: Event) -> Judgement:
     """Return what `node` makes of a published version."""
+    verdict, words = _answer(node, event)
+    return Judgement(node=node.name, verdict=verdict, words=words)
+
+
+def _answer(node: NodeView, event: Event) -> tuple[Verdict, str]:
     status = node.servable(event.model, event.version)
     has_applied = node.control_offset >= event.offset
-
-    def says(verdict: Verdict, words: str) -> Judgement:
-        return Judgement(node=node.name, verdict=verdict, words=words)
-
-    if status is None or (status.control_offset < event.offset and not has_applied):
-        if has_applied:
-            return says(Verdict.UNWANTED, "applied the event and did not load the version")
-        return says(
-            Verdict.PENDING, f"has not applied the event yet (it is at offset {node.control_offset})"
-        )
+    is_news = status is not None and status.control_offset >= event.offset
+    if not (is_news or has_applied):
+        return Verdict.PENDING, _not_applied(node)
+    if status is None:
+        return Verdict.UNWANTED, "applied the event and did not load the version"
     if status.state is ServableState.AVAILABLE:
-        return says(Verdict.SERVES, "AVAILABLE")
+        return Verdict.SERVES, "AVAILABLE"
     if status.state in _LOADING:
         failed = f", last error: {status.error}" if status.error else ""
-        return says(Verdict.PENDING, f"{status.state} (attempt {status.attempt}{failed})")
-    if status.state is ServableState.END and status.control_offset >= event.offset:
-        if status.error:
-            return says(Verdict.REFUSES, status.error)
-        return says(Verdict.UNWANTED, "has unloaded the version again")
-    if has_applied:
-        return says(Verdict.UNWANTED, f"applied the event and left the version {status.state}")
-    return says(Verdict.PENDING, str(status.state))
+        return Verdict.PENDING, f"{status.state} (attempt {status.attempt}{failed})"
+    if is_news and status.state is ServableState.END and status.error:
+        return Verdict.REFUSES, status.error
+    is_over = has_applied or status.state is ServableState.END
+    return (
+        Verdict.UNWANTED if is_over else Verdict.PENDING,
+        f"applied the event and has the version in state {status.state}",
+    )
+
+
+def _not_applied(node: NodeView) -> str:
+    return f"has not applied the event yet (it is at offset {node.control_offset})"
 
 
 def published(fleet: Fleet, event: Event, wait: Wait, now_ms: int) -> list[str] | None:
@@ -119,10 +127,7 @@ def _holding(live: Sequence[NodeView], event: Event) -> list[str]:
     for node in live:
         status = node.servable(event.model, event.version)
         if node.control_offset < event.offset:
-            words.append(
-                f"node {node.name}: has not applied the event yet "
-                f"(it is at offset {node.control_offset})"
-            )
+            words.append(f"node {node.name}: {_not_applied(node)}")
         elif status is not None and status.state is not ServableState.END:
             words.append(f"node {node.name}: {status.state}")
     return words
@@ -140,9 +145,10 @@ def _failure(failed: Sequence[Judgement], event: Event) -> RefusedByNode | NotWa
             f"node {first.node}{others} could not load {what}: {first.words}: the event stays in "
             f"the log; fix the model and publish the next version, or retire this one",
         )
+    policy = f" ({event.policy})" if event.policy else ""
     return NotWanted(
         first.node,
-        f"node {first.node}{others} {first.words}: its version policy does not want {what}: "
-        f"publish a higher number, or change the policy with 'headrace config {event.model} "
-        "--policy …'",
+        f"node {first.node}{others} {first.words}: its version policy{policy} does not want "
+        f"{what}: publish a higher number, or change the policy with 'headrace config "
+        f"{event.model} --policy …'",
     )

@@ -61,7 +61,7 @@ __all__ = [
 R = TypeVar("R", bound=Record)
 
 MAX_BYTES: Final = 16 * 2**20
-"""What `decode` accepts unless told otherwise. A hostile record can take up to 80 times its bytes
+"""What `decode` accepts unless told otherwise. A hostile record can take up to 90 times its bytes
 of memory once decoded, so a reader who knows that its records are small does well to say so."""
 
 SHIPPED: Final = WriterSchemas()

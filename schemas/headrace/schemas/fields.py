@@ -2,7 +2,8 @@
 
 One pair of functions a class, written out: at a few hundred thousand records a second a generic
 walk over the dataclasses would be the largest cost. Unions are given to fastavro as
-`(branch, value)`, which spares it trying every branch.
+`(branch, value)`, which spares it trying every branch. What fastavro hands out is copied, as a
+default belongs to the schema: sequences into tuples, maps into dicts.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def to_model_version(fields: Fields) -> ModelVersion:
         lifecycle=_LIFECYCLES[fields["lifecycle"]],
         publisher=fields["publisher"],
         created_at_ms=fields["created_at_ms"],
-        metadata=fields["metadata"],
+        metadata=dict(fields["metadata"]),
         signature=fields["signature"],
     )
 
@@ -90,11 +91,7 @@ def from_model_config(record: ModelConfig) -> Fields:
     policy, batching = record.policy, record.batching
     return {
         "model": record.model,
-        "policy": {
-            "kind": policy.kind,
-            "latest": policy.latest,
-            "versions": list(policy.versions),
-        },
+        "policy": {"kind": policy.kind, "latest": policy.latest, "versions": list(policy.versions)},
         "preserving": record.preserving,
         "labels": record.labels,
         "split": record.split,
@@ -113,8 +110,8 @@ def to_model_config(fields: Fields) -> ModelConfig:
             versions=tuple(policy["versions"]),
         ),
         preserving=_PRESERVINGS[fields["preserving"]],
-        labels=fields["labels"],
-        split=fields["split"],
+        labels=dict(fields["labels"]),
+        split=dict(fields["split"]),
         batching=Batching(max_rows=batching["max_rows"], timeout_micros=batching["timeout_micros"]),
     )
 

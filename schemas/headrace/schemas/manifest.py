@@ -12,7 +12,8 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,7 +124,7 @@ def _entries(value: object) -> dict[str, FileEntry]:
     return entries
 
 
-def _members(value: object, what: str, names: Set[str] | None = None) -> dict[str, object]:
+def _members(value: object, what: str, names: AbstractSet[str] | None = None) -> dict[str, object]:
     """Return the members of a JSON object; ValueError when it is none or has other names."""
     if not isinstance(value, dict):
         raise ValueError(f"{what} is not an object")  # noqa: TRY004 - the text is wrong, no caller

@@ -45,6 +45,11 @@ class RouteReader:
         self._writers = writers
         self._routes: dict[bytes, Route] = {}
 
+    @property
+    def remembered(self) -> int:
+        """How many routes are remembered, at most `MAX_CACHED_ROUTES`."""
+        return len(self._routes)
+
     def read(self, value: bytes, *, max_bytes: int = MAX_BYTES) -> Route:
         """Return the route of an encoded InferenceRequest.
 

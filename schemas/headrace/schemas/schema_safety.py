@@ -7,7 +7,7 @@ So such schemas are refused when they are registered, before any bytes are read 
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from headrace.schemas.errors import SchemaRefused
 
@@ -22,73 +22,73 @@ _PRIMITIVES: Final = frozenset(
 )
 
 
-class _Survey:
-    """One walk over a schema in canonical form.
+class _Measure(NamedTuple):
+    """The fewest bytes of one value of a type, and how many fields it has on all levels."""
 
-    `open_names` are the records around the current spot, `widths` the fewest bytes that a named
-    type takes on the wire, `fields` how many fields one value of it has, all levels counted.
+    width: int
+    fields: int
+
+
+class _Survey:
+    """One walk over a schema in canonical form, where a type is defined before it is named.
 
     **Concurrency:** used by one call.
     """
 
     def __init__(self) -> None:
-        self.open_names: list[str] = []
-        self.measures: dict[str, tuple[int, int]] = {}
+        self._open: list[str] = []  # the records around the current spot, outermost first
+        self._named: dict[str, _Measure] = {}
 
-    def measure(self, schema: AvroJson, depth: int = 0) -> tuple[int, int]:
-        """Return the fewest bytes of a value of `schema` and the number of its fields."""
+    def measure(self, schema: AvroJson, depth: int = 0) -> _Measure:
+        """Return the measure of a type; SchemaRefused when it is not safe."""
         if depth > MAX_DEPTH:
             raise SchemaRefused(f"types nest deeper than {MAX_DEPTH}")
         if isinstance(schema, str):
-            return self._measure_named(schema)
+            return self._measure_name(schema)
         if isinstance(schema, list):
             branches = [self.measure(branch, depth + 1) for branch in schema]
-            # The branch's number takes a byte, whatever follows.
-            return 1, max((fields for _, fields in branches), default=0)
-        kind = schema["type"]
-        if kind in ("array", "map"):
-            self._check_items(kind, schema["items" if kind == "array" else "values"], depth)
-            return 1, 1
-        if kind == "record":
-            return self._measure_record(schema, depth)
-        measured = (schema["size"] if kind == "fixed" else 1, 1)
-        self.measures[schema["name"]] = measured
-        return measured
+            # The number of the branch takes a byte, whatever follows.
+            return _Measure(1, max((branch.fields for branch in branches), default=1))
+        match schema["type"]:
+            case "array":
+                return self._measure_items("an array", schema["items"], depth)
+            case "map":
+                return self._measure_items("a map", schema["values"], depth)
+            case "record":
+                return self._measure_record(schema, depth)
+            case kind:
+                measured = _Measure(schema["size"] if kind == "fixed" else 1, 1)
+                self._named[schema["name"]] = measured
+                return measured
 
-    def _measure_named(self, name: str) -> tuple[int, int]:
+    def _measure_name(self, name: str) -> _Measure:
         if name in _PRIMITIVES:
-            return (0 if name == "null" else 1), 1
-        if name in self.open_names:
-            path = " → ".join([*self.open_names[self.open_names.index(name) :], name])
+            return _Measure(0 if name == "null" else 1, 1)
+        if name in self._open:
+            path = " → ".join([*self._open[self._open.index(name) :], name])
             raise SchemaRefused(f"the schema is recursive ({path}); recursive data is not accepted")
-        return self.measures[name]
+        return self._named[name]
 
-    def _check_items(self, kind: str, items: AvroJson, depth: int) -> None:
-        width, _ = self.measure(items, depth + 1)
-        if width <= 0:
+    def _measure_items(self, kind: str, items: AvroJson, depth: int) -> _Measure:
+        if self.measure(items, depth + 1).width < 1:
             raise SchemaRefused(
-                f"an {kind} of items that take no bytes lets a short message fill the memory; "
+                f"{kind} of items that take no bytes lets a short message fill the memory; "
                 "items must take one byte at least"
-                if kind == "array"
-                else "a map of values that take no bytes is not accepted; "
-                "values must take one byte at least"
             )
+        return _Measure(1, 1)
 
-    def _measure_record(self, schema: dict[str, Any], depth: int) -> tuple[int, int]:
-        name = schema["name"]
-        self.open_names.append(name)
+    def _measure_record(self, schema: dict[str, Any], depth: int) -> _Measure:
+        self._open.append(schema["name"])
         measured = [self.measure(field["type"], depth + 1) for field in schema["fields"]]
-        self.open_names.pop()
-        width = sum(width for width, _ in measured)
-        fields = 1 + sum(fields for _, fields in measured)
-        # Records inside records multiply: 30 levels of two fields each would be 2^30 reads.
-        if fields > # Avro's JSON as fastavro takes it.
-AvroJson: TypeAlias = "str | list[Any] | dict[str, Any]"
-
-MAX_FIELDS:
-            raise SchemaRefused(f"one record has more than {MAX_FIELDS} fields, all levels counted")
-        self.measures[name] = (width, fields)
-        return width, fields
+        self._open.pop()
+        whole = _Measure(
+            sum(field.width for field in measured), 1 + sum(field.fields for field in measured)
+        )
+        # Records in records multiply: 30 levels of two fields each would be 2^30 reads of nothing.
+        if whole.fields > MAX_FIELDS:
+            raise SchemaRefused(f"one record has more than {MAX_FIELDS} fields on all levels")
+        self._named[schema["name"]] = whole
+        return whole
 
 
 def check_is_safe(schema: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ def _read_datum(data: bytes, writer: WriterSchema, reader: AvroJson | None) -> d
     try:
         fields = cast("dict[str, Any]", schemaless_reader(stream, writer.parsed, reader))
     except Exception as error:  # door: fastavro answers bad bytes with any exception
-        raise _undecodable(error, writer, stream.tell(), len(data)) from error
+        raise _undecodable(error, writer, stream.tell(), data) from error
     if stream.tell() != len(data):
         raise Undecodable(
             f"{writer.name} ends at byte {stream.tell()}, but there are {len(data)} bytes"
@@ -110,9 +110,12 @@ def _read_datum(data: bytes, writer: WriterSchema, reader: AvroJson | None) -> d
     return fields
 
 
-def _undecodable(error: Exception, writer: WriterSchema, at: int, size: int) -> WireError:
-    """Say what fastavro met at byte `at` of `size`."""
-    if isinstance(error, EOFError) or (isinstance(error, IndexError) and at >= size):
+def _undecodable(error: Exception, writer: WriterSchema, at: int, data: bytes) -> WireError:
+    """Say what fastavro met before byte `at`."""
+    size = len(data)
+    # An IndexError is a wrong choice, or a number whose last byte promises another one.
+    is_cut_number = isinstance(error, IndexError) and at >= size and data[-1] & 0x80
+    if isinstance(error, EOFError) or is_cut_number:
         return Undecodable(f"{writer.name} is cut short: its {size} bytes end inside a field")
     if isinstance(error, IndexError):
         return Undecodable(

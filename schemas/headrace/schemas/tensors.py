@@ -25,6 +25,8 @@ _NUMBERS: Final = (
     *("float16", "float32", "float64"),
     *("complex64", "complex128"),
 )
+_NAMES: Final = {np.dtype(name): name for name in _NUMBERS}
+
 NUMPY_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     name: np.dtype(name).newbyteorder("<") for name in _NUMBERS
 }
@@ -34,25 +36,28 @@ NUMPY_DTYPES: Final[dict[str, np.dtype[Any]]] = {
 def to_tensor(name: str, array: npt.ArrayLike) -> Tensor:
     """Return the wire form of an array, or of numbers, strings or nested lists of them.
 
-    Text becomes UTF-8. Object arrays may hold `str` and `bytes`.
+    Text becomes UTF-8. Object arrays may hold `str` and `bytes`; in an array of dtype `S`, numpy
+    itself has dropped zero bytes at the ends.
 
     Raises:
         ValueError: the array has no wire form; the text says which element or dtype is to blame.
     """
     values = _as_array(name, array)
     if values.ndim > MAX_RANK:
-        raise ValueError(f"tensor {name!r} has {values.ndim} dimensions; at most {MAX_RANK}")
-    if values.dtype.kind in "USO":
+        raise ValueError(f"tensor {name!r:.80} has {values.ndim} dimensions; at most {MAX_RANK}")
+    if values.dtype.kind in "USTO":
         strings = tuple([_to_bytes(name, item) for item in values.ravel().tolist()])
         return Tensor(name=name, dtype=STRING, shape=values.shape, strings=strings)
-    wire = NUMPY_DTYPES.get(values.dtype.name)
+    # numpy's `dtype.name` is slow; it is right for another byte order, too.
+    dtype = _NAMES.get(values.dtype) or values.dtype.name
+    wire = NUMPY_DTYPES.get(dtype)
     if wire is None:
         raise ValueError(
-            f"tensor {name!r} has dtype {values.dtype}; expected one of "
+            f"tensor {name!r:.80} has dtype {values.dtype}; expected one of "
             f"{', '.join(NUMPY_DTYPES)} or strings"
         )
     data = values.astype(wire, copy=False).tobytes()
-    return Tensor(name=name, dtype=values.dtype.name, shape=values.shape, data=data)
+    return Tensor(name=name, dtype=dtype, shape=values.shape, data=data)
 
 
 def _as_array(name: str, array: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -60,7 +65,7 @@ def _as_array(name: str, array: npt.ArrayLike) -> npt.NDArray[Any]:
     try:
         return np.asarray(array)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"tensor {name!r} is not an array: {error}") from error
+        raise ValueError(f"tensor {name!r:.80} is not an array: {error}") from error
 
 
 def _to_bytes(name: str, item: object) -> bytes:
@@ -71,9 +76,9 @@ def _to_bytes(name: str, item: object) -> bytes:
         try:
             return item.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"tensor {name!r} holds text that UTF-8 cannot carry") from error
+            raise ValueError(f"tensor {name!r:.80} holds text that UTF-8 cannot carry") from error
     raise ValueError(
-        f"tensor {name!r} holds {type(item).__name__} objects; expected numbers, str or bytes"
+        f"tensor {name!r:.80} holds {type(item).__name__} objects; expected numbers, str or bytes"
     )
 
 
@@ -93,19 +98,19 @@ def from_tensor(tensor: Tensor) -> npt.NDArray[Any]:
     dtype = NUMPY_DTYPES.get(tensor.dtype)
     if dtype is None:
         raise Undecodable(
-            f"tensor {tensor.name!r} has dtype {tensor.dtype[:40]!r}; expected one of "
+            f"tensor {tensor.name!r:.80} has dtype {tensor.dtype!r:.40}; expected one of "
             f"{', '.join(NUMPY_DTYPES)} or {STRING}"
         )
     if tensor.strings:
-        raise Undecodable(f"tensor {tensor.name!r} of {tensor.dtype} carries strings")
+        raise Undecodable(f"tensor {tensor.name!r:.80} of {tensor.dtype} carries strings")
     expected = count * dtype.itemsize
     if len(tensor.data) != expected:
         raise Undecodable(
-            f"tensor {tensor.name!r} has {len(tensor.data)} bytes of data; {tensor.dtype} "
+            f"tensor {tensor.name!r:.80} has {len(tensor.data)} bytes of data; {tensor.dtype} "
             f"{list(tensor.shape)} takes {expected}"
         )
     if dtype.kind == "b" and tensor.data.translate(None, b"\x00\x01"):
-        raise Undecodable(f"tensor {tensor.name!r} of bool has a byte other than 0 and 1")
+        raise Undecodable(f"tensor {tensor.name!r:.80} of bool has a byte other than 0 and 1")
     return _shaped(np.frombuffer(tensor.data, dtype), tensor)
 
 
@@ -113,11 +118,12 @@ def _count(tensor: Tensor) -> int:
     """Return how many elements the shape has."""
     if len(tensor.shape) > MAX_RANK:
         raise Undecodable(
-            f"tensor {tensor.name!r} has {len(tensor.shape)} dimensions; at most {MAX_RANK}"
+            f"tensor {tensor.name!r:.80} has {len(tensor.shape)} dimensions; at most {MAX_RANK}"
         )
     if any(size < 0 for size in tensor.shape):
         raise Undecodable(
-            f"tensor {tensor.name!r} has shape {list(tensor.shape)}; no dimension may be negative"
+            f"tensor {tensor.name!r:.80} has shape {list(tensor.shape)}; "
+            "no dimension may be negative"
         )
     return math.prod(tensor.shape)
 
@@ -125,10 +131,12 @@ def _count(tensor: Tensor) -> int:
 def _strings(tensor: Tensor, count: int) -> npt.NDArray[Any]:
     """Return the object array of a tensor of strings."""
     if tensor.data:
-        raise Undecodable(f"tensor {tensor.name!r} of {STRING} carries {len(tensor.data)} bytes")
+        raise Undecodable(
+            f"tensor {tensor.name!r:.80} of {STRING} carries {len(tensor.data)} bytes"
+        )
     if len(tensor.strings) != count:
         raise Undecodable(
-            f"tensor {tensor.name!r} has {len(tensor.strings)} strings; shape "
+            f"tensor {tensor.name!r:.80} has {len(tensor.strings)} strings; shape "
             f"{list(tensor.shape)} takes {count}"
         )
     flat = np.empty(count, dtype=object)
@@ -144,5 +152,5 @@ def _shaped(flat: npt.NDArray[Any], tensor: Tensor) -> npt.NDArray[Any]:
     except (ValueError, OverflowError) as error:
         # An empty tensor may have dimensions beside the zero that numpy cannot hold.
         raise Undecodable(
-            f"tensor {tensor.name!r} has shape {list(tensor.shape)}, too large for an array"
+            f"tensor {tensor.name!r:.80} has shape {list(tensor.shape)}, too large for an array"
         ) from error

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from fastavro import parse_schema
@@ -67,9 +68,13 @@ def vet(schema: str | bytes | AvroJson) -> WriterSchema:
         value: AvroJson = json.loads(schema) if isinstance(schema, str | bytes) else schema
         canonical = to_parsing_canonical_form(value)
         plain: AvroJson = json.loads(canonical)
+        is_faithful = to_parsing_canonical_form(plain) == canonical
     except Exception as error:  # door: fastavro answers bad schemas with any exception
         detail = str(error)[:200] or type(error).__name__
         raise SchemaRefused(f"not an Avro schema: {detail}") from error
+    if not is_faithful:
+        # Quotes in a name, or a type without namespace inside one that has one.
+        raise SchemaRefused("the schema uses names that its canonical form cannot carry")
     if not isinstance(plain, dict) or plain["type"] != "record":
         raise SchemaRefused("the schema describes no record: expected one with type 'record'")
     name: str = plain["name"]
@@ -84,18 +89,18 @@ def load_current(name: str) -> dict[str, Any]:
     return loaded
 
 
-def _shipped() -> Iterator[WriterSchema]:
-    """Yield today's schemas and those that were today's once."""
+def shipped(package: Traversable = _PACKAGE) -> Iterator[WriterSchema]:
+    """Yield the schemas that the package has: today's, then those that were today's once."""
     for name in NAMES:
-        yield vet(json.dumps(load_current(name)))
-    history = _PACKAGE / "history"
+        yield vet((package / f"{name}.avsc").read_bytes())
+    history = package / "history"
     if history.is_dir():
         for entry in sorted(history.iterdir(), key=lambda entry: entry.name):
             if entry.name.endswith(".avsc"):
                 yield vet(entry.read_bytes())
 
 
-_SHIPPED: Final = {schema.header: schema for schema in _shipped()}
+_SHIPPED: Final = tuple(shipped())
 
 
 class WriterSchemas:
@@ -106,7 +111,7 @@ class WriterSchemas:
 
     def __init__(self) -> None:
         """Start from the schemas that the package ships, today's and earlier ones."""
-        self._by_header: dict[bytes, WriterSchema] = dict(_SHIPPED)
+        self._by_header: dict[bytes, WriterSchema] = {schema.header: schema for schema in _SHIPPED}
 
     def register(self, schema: str | bytes | AvroJson) -> bytes:
         """Accept records written with `schema` from now on, and return the header they begin with.

@@ -16,6 +16,9 @@ from typing import Self
 
 from headrace.cli.broker.java import Java
 
+# The JVM complains of an archive that does not fit, and of each class that it cannot record.
+_QUIET = "-Xlog:cds*=off"
+
 
 @dataclass(frozen=True)
 class ClassDataArchive:
@@ -35,13 +38,15 @@ class ClassDataArchive:
         kept = jars / f"classes-{identity}.jsa"
         return cls(kept, kept.with_suffix(f".{os.getpid()}.tmp"))
 
-    def flags(self) -> tuple[str, ...]:
-        """Tell the JVM to use the archive, or to record it when it exits in good order."""
-        if self.kept.is_file():
-            return (f"-XX:SharedArchiveFile={self.kept}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
-        if os.access(self.kept.parent, os.W_OK):
-            return (f"-XX:ArchiveClassesAtExit={self.recording}", "-Xlog:cds*=off")
-        return ()
+    def use_flags(self) -> tuple[str, ...]:
+        """Flags that make the JVM use the archive; none while there is no archive."""
+        return (f"-XX:SharedArchiveFile={self.kept}", _QUIET) if self.kept.is_file() else ()
+
+    def record_flags(self) -> tuple[str, ...]:
+        """Flags that make the JVM record an archive when it exits; none when one is there."""
+        if self.kept.is_file() or not os.access(self.kept.parent, os.W_OK):
+            return ()
+        return (f"-XX:ArchiveClassesAtExit={self.recording}", _QUIET)
 
     def settle(self, *, ended_well: bool) -> None:
         """After the JVM's exit: keep what it recorded, or drop it when it was cut short."""

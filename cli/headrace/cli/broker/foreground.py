@@ -18,7 +18,7 @@ def run_in_foreground(port: int, data_dir: Path | None) -> int:
     try:
         asyncio.run(_run_until_signal(port, data_dir))
     except BrokerError as error:
-        typer.echo(f"headrace broker: {error}", err=True)
+        typer.echo(f"error: {error}", err=True)
         if isinstance(error, KafkaProcessError):
             for line in error.log_tail:
                 typer.echo(f"  {line}", err=True)

@@ -1,6 +1,6 @@
 """The command line of the JVM that runs Kafka, light for laptops or fast for measuring."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from headrace.cli.broker import config
@@ -30,7 +30,7 @@ class KafkaJvm:
     java: Java
     libs: KafkaLibs
     flags: tuple[str, ...]
-    archive: ClassDataArchive | None = field(default=None)
+    archive: ClassDataArchive | None
 
     @classmethod
     def with_profile(cls, java: Java, libs: KafkaLibs, profile: Profile) -> Self:
@@ -43,20 +43,24 @@ class KafkaJvm:
     def format_command(self, cluster_id: str) -> list[str]:
         """The command that formats the storage folder, once in its life."""
         return self._command(
+            self.archive.use_flags() if self.archive else (),
             *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
             *("-t", cluster_id, "-c", config.SERVER_PROPERTIES),
         )
 
     def broker_command(self) -> list[str]:
         """The command that runs the broker."""
-        shared = self.archive.flags() if self.archive else ()
-        return self._command("kafka.Kafka", config.SERVER_PROPERTIES, extra_flags=shared)
+        archive = self.archive
+        return self._command(
+            (*archive.use_flags(), *archive.record_flags()) if archive else (),
+            *("kafka.Kafka", config.SERVER_PROPERTIES),
+        )
 
-    def _command(self, *main: str, extra_flags: tuple[str, ...] = ()) -> list[str]:
+    def _command(self, class_data_flags: tuple[str, ...], *main: str) -> list[str]:
         return [
             str(self.java.executable),
             *self.flags,
-            *extra_flags,
+            *class_data_flags,
             *_LOGGING,
             *("-cp", self.libs.classpath),
             *main,

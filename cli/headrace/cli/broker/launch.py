@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import signal
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,9 +89,8 @@ async def _format_once(jvm: KafkaJvm, data: DataDir, tell: Callable[[str], None]
     if data.cluster_id:
         return
     tell(f"formatting {data.path} for Kafka")
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
     process = TetheredProcess.spawn(
-        jvm.format_command(cluster_id), cwd=data.path, output=data.console_log
+        jvm.format_command(_new_cluster_id()), cwd=data.path, output=data.console_log
     )
     try:
         async with asyncio.timeout(_FORMAT_SECONDS):
@@ -101,6 +101,14 @@ async def _format_once(jvm: KafkaJvm, data: DataDir, tell: Callable[[str], None]
         await process.stop(grace_seconds=0)
     if process.exit_code != 0 or not data.cluster_id:
         raise _failure(process, data, f"Kafka could not format {data.path}")
+
+
+def _new_cluster_id() -> str:
+    """Sixteen random bytes in the alphabet that Kafka uses for its ids."""
+    # Not with "-" first, which the format tool would take for an option.
+    while (name := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()).startswith("-"):
+        pass
+    return name.rstrip("=")
 
 
 async def _start(jvm: KafkaJvm, data: DataDir, port: int) -> RunningKafka:
@@ -128,7 +136,10 @@ async def _until_answers(process: TetheredProcess, data: DataDir, port: int) -> 
 
 
 def _failure(process: TetheredProcess, data: DataDir, what: str) -> KafkaProcessError:
-    where = "" if data.is_temporary else f"; its logs are in {data.kafka_log.parent}"
     code = process.exit_code
-    how = f" (exit code {code})" if code is not None else ""
-    return KafkaProcessError(f"{what}{how}{where}", exit_code=code, log_tail=data.log_tail())
+    # Who is killed by a signal had no time to log why.
+    killed_by = signal.Signals(-code).name if code is not None and code < 0 else None
+    how = f" (killed by {killed_by})" if killed_by else f" (exit code {code})" if code else ""
+    where = "" if data.is_temporary else f"; its logs are in {data.kafka_log.parent}"
+    log_tail = [] if killed_by else data.log_tail()
+    return KafkaProcessError(f"{what}{how}{where}", exit_code=code, log_tail=log_tail)

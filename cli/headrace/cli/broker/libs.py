@@ -11,7 +11,7 @@ import platformdirs
 
 from headrace.cli.broker.errors import LibrariesError
 from headrace.cli.broker.manifest import Manifest
-from headrace.cli.broker.maven import LIBS_VARIABLE, copy_jars
+from headrace.cli.broker.maven import LIBS_VARIABLE, copy_jars, find_maven
 
 KAFKA_VERSION = "4.3.1"
 """The Kafka that `pom.xml` and `jars.sha256` pin; the three change together."""
@@ -87,6 +87,7 @@ async def _fill(cache: Path, manifest: Manifest, on_progress: Callable[[str], No
         if fetched % _REPORT_EVERY == 0 or fetched == expected:
             on_progress(f"fetching Kafka {KAFKA_VERSION}: {fetched} of {expected} jars ({jar})")
 
+    maven = find_maven()
     on_progress(f"fetching Kafka {KAFKA_VERSION} with Maven, once ({expected} jars, about 45 MB)")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,7 @@ async def _fill(cache: Path, manifest: Manifest, on_progress: Callable[[str], No
             pom, jars = Path(scratch, "pom.xml"), Path(scratch, "jars")
             # A copy: Maven may write beside its pom, and an installed package may be read-only.
             shutil.copyfile(_HERE / "pom.xml", pom)
-            await copy_jars(pom, jars, manifest.sha256_by_name, count)
+            await copy_jars(maven, pom, jars, manifest.sha256_by_name, count)
             manifest.verify(jars)
             _move_into_place(jars, cache)
     except OSError as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from headrace.cli.broker.errors import LibrariesError
+from headrace.cli.broker.process import tethered
 
 LIBS_VARIABLE = "HEADRACE_KAFKA_LIBS"
 _REMEDY = f"or point {LIBS_VARIABLE} at a folder with the jars of a Kafka release"
@@ -20,14 +21,11 @@ _LONGEST_LINE_BYTES = 1 << 20
 _JAR = re.compile(r"([^/\s]+\.jar)\b")
 
 
-async def copy_jars(
-    pom: Path, folder: Path, wanted: Container[str], on_jar: Callable[[str], None]
-) -> None:
-    """Resolve the dependencies of `pom` into `folder`; `on_jar` hears each wanted jar once.
+def find_maven() -> Path:
+    """Return the Maven on PATH.
 
     Raises:
-        LibrariesError: Maven is missing, failed, or said nothing for five minutes.
-    Cancellation: Maven is killed; `folder` may hold some of the jars.
+        LibrariesError: there is none.
     """
     maven = shutil.which("mvn")
     if maven is None:
@@ -35,9 +33,21 @@ async def copy_jars(
             f"Kafka's jars are fetched by Maven, once, and there is no mvn on PATH; "
             f"install Maven, {_REMEDY}"
         )
+    return Path(maven)
+
+
+async def copy_jars(
+    maven: Path, pom: Path, folder: Path, wanted: Container[str], on_jar: Callable[[str], None]
+) -> None:
+    """Resolve the dependencies of `pom` into `folder`; `on_jar` hears each wanted jar once.
+
+    Raises:
+        LibrariesError: Maven failed, or said nothing for five minutes.
+    Cancellation: Maven is killed; `folder` may hold some of the jars.
+    """
+    command = [str(maven), "-B", "-f", str(pom), "dependency:copy-dependencies"]
     process = await asyncio.create_subprocess_exec(
-        *(maven, "-B", "-f", str(pom), "dependency:copy-dependencies"),
-        *("-DincludeScope=runtime", f"-DoutputDirectory={folder}"),
+        *tethered([*command, "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]),
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,
@@ -56,6 +66,7 @@ async def copy_jars(
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
     if exit_code != 0:
         raise LibrariesError(
             f"Maven could not fetch Kafka's jars: {complaint or f'exit code {exit_code}'}; "
@@ -63,20 +74,19 @@ async def copy_jars(
         )
 
 
-async def _follow(
-    process: Process, wanted: Container[str], on_jar: Callable[[str], None]
-) -> str | None:
-    """Read Maven's lines to their end, and return its first complaint."""
+async def _follow(process: Process, wanted: Container[str], on_jar: Callable[[str], None]) -> str:
+    """Read Maven's lines to their end; return its first error, or else its last line."""
     assert process.stdout is not None
     seen: set[str] = set()
-    complaint: str | None = None
+    first_error, last_line = "", ""
     while True:
         async with asyncio.timeout(_SILENCE_SECONDS):
             line = (await process.stdout.readline()).decode("utf-8", "replace").strip()
         if not line and process.stdout.at_eof():
-            return complaint
-        if complaint is None and line.startswith("[ERROR] "):
-            complaint = line.removeprefix("[ERROR] ")
+            return first_error or last_line
+        last_line = line or last_line
+        if not first_error and line.startswith("[ERROR] "):
+            first_error = line.removeprefix("[ERROR] ")
         jar = _JAR.search(line)
         # "Downloading" announces, "Downloaded" and "Copying" have it.
         if jar and jar[1] in wanted and jar[1] not in seen and "Downloading" not in line:

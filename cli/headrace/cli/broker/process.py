@@ -17,6 +17,12 @@ from headrace.cli.broker import tether
 _POLL_SECONDS = 0.02
 
 
+def tethered(command: Sequence[str]) -> list[str]:
+    """Return the command line that runs `command` tied to the life of this process."""
+    # Isolated and without site: the trampoline needs the standard library only, and fast.
+    return [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
+
+
 class TetheredProcess:
     """One running child whose output goes to a file.
 
@@ -37,11 +43,9 @@ class TetheredProcess:
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("a tethered process must be started from the main thread")
-        # Isolated and without site: the trampoline needs the standard library only, and fast.
-        trampoline = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid())]
         with output.open("wb") as sink:
             popen = subprocess.Popen(
-                [*trampoline, *command],
+                tethered(command),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

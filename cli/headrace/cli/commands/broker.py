@@ -21,13 +21,14 @@ _DataDir = Annotated[
 def broker(port: _Port = 9092, data_dir: _DataDir = None) -> None:
     """Run a real Apache Kafka on this machine, for laptops and tests.
 
-    When it answers, one line goes to standard output:
-    `broker.ready bootstrap_servers=localhost:PORT`. Everything else goes to standard error.
-    Ctrl-C or SIGTERM stops it, with exit code 0; it never outlives this command.
+    When it answers it prints one line, and nothing else, on standard output:
+    `broker.ready bootstrap_servers=localhost:PORT`
 
-    It needs Java 17 or newer, and on the first run Maven, which fetches Kafka's jars (about 45 MB,
-    kept in your cache folder). To use jars that you have, set HEADRACE_KAFKA_LIBS to the libs
-    folder of a Kafka release.
+    Ctrl-C or SIGTERM stops it with exit code 0. It never outlives this command.
+
+    It needs Java 17 or newer, and Maven on the first run to fetch Kafka's
+    jars (about 45 MB, kept in your cache folder). To use jars that you have,
+    set HEADRACE_KAFKA_LIBS to the libs folder of a Kafka release.
 
     In production, run a Kafka cluster and point --bootstrap-servers at it.
     """

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import StrEnum
+from enum import IntEnum
 
 
-class Phase(StrEnum):
+class Phase(IntEnum):
     """Where in its life the node is; it only moves forward."""
 
-    REPLAYING = "replaying the control log"
-    LOADING = "loading the wanted versions"
-    READY = "ready"
-    DRAINING = "shutting down"
+    REPLAYING = 0
+    LOADING = 1
+    READY = 2
+    DRAINING = 3
 
 
 class Readiness:
@@ -24,9 +24,8 @@ class Readiness:
 
     def __init__(self) -> None:
         self.phase = Phase.REPLAYING
-        self.unsettled: tuple[str, ...] = ()
         self._observers: list[Callable[[bool], None]] = []
-        self._was_ready = asyncio.Event()
+        self._entered = {phase: asyncio.Event() for phase in Phase}
 
     @property
     def is_ready(self) -> bool:
@@ -40,17 +39,19 @@ class Readiness:
 
     def enter(self, phase: Phase) -> None:
         """Move on to a later phase; a step back is ignored."""
-        order = list(Phase)
-        if order.index(phase) <= order.index(self.phase):
+        if phase <= self.phase:
             return
         was_ready = self.is_ready
         self.phase = phase
-        if self.is_ready:
-            self._was_ready.set()
+        self._entered[phase].set()
         if self.is_ready != was_ready:
             for observer in self._observers:
                 observer(self.is_ready)
 
+    async def wait_phase(self, phase: Phase) -> None:
+        """Return once the node has entered `phase`."""
+        await self._entered[phase].wait()
+
     async def wait_ready(self) -> None:
         """Return once the node has been ready."""
-        await self._was_ready.wait()
+        await self._entered[Phase.READY].wait()

@@ -1,0 +1,154 @@
+"""``headrace config``: show how a model is served, or change it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from headrace.cli.options import (
+    DEFAULT_BOOTSTRAP_SERVERS,
+    AsJson,
+    BootstrapServers,
+    NoCreateTopics,
+)
+
+if TYPE_CHECKING:
+    from headrace.schemas.records import ModelConfig, VersionPolicy
+
+_Policy = Annotated[
+    str | None,
+    typer.Option("--policy", metavar="latest:N|specific:N,…|all", help="Which versions to serve."),
+]
+_Label = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=VERSION", help="Give a version a name, or move it."),
+]
+_Unlabel = Annotated[
+    list[str] | None, typer.Option("--unlabel", metavar="NAME", help="Take a name away.")
+]
+_Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="ARM=WEIGHT,…|none",
+        help="Share requests that name neither version nor label among labels or versions.",
+    ),
+]
+_MaxBatchRows = Annotated[
+    int | None, typer.Option("--max-batch-rows", help="The most rows in one batch.")
+]
+_BatchTimeout = Annotated[
+    int | None,
+    typer.Option("--batch-timeout-micros", help="How long an idle worker waits for company."),
+]
+_Preserving = Annotated[
+    Literal["availability", "resource"] | None,
+    typer.Option("--preserving", help="Load the new version first, or unload the old one first."),
+]
+
+
+def config(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    *,
+    policy: _Policy = None,
+    label: _Label = None,
+    unlabel: _Unlabel = None,
+    split: _Split = None,
+    max_batch_rows: _MaxBatchRows = None,
+    batch_timeout_micros: _BatchTimeout = None,
+    preserving: _Preserving = None,
+    as_json: AsJson = False,
+    bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
+    no_create_topics: NoCreateTopics = False,
+) -> None:
+    """Change how a model is served; options that are not given stay as they are.
+
+    Without any, show the configuration that the log holds.
+    """
+    from headrace.cli.outcome import outcome, run  # noqa: PLC0415 - fast --help
+    from headrace.publisher.configuration import ConfigChange  # noqa: PLC0415 - fast --help
+    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
+    from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
+    from headrace.schemas.records import ModelConfig, Preserving  # noqa: PLC0415 - fast --help
+
+    change = ConfigChange(
+        model=model,
+        policy=None if policy is None else _policy(policy),
+        preserving=None if preserving is None else Preserving(preserving.upper()),
+        labels=_numbers(label or [], "--label"),
+        unlabel=tuple(unlabel or ()),
+        split=None if split is None else _split(split),
+        max_batch_rows=max_batch_rows,
+        batch_timeout_micros=batch_timeout_micros,
+    )
+    with outcome():
+        publisher = ModelPublisher(
+            KafkaConnection(bootstrap_servers), create_topics=not no_create_topics
+        )
+    if change == ConfigChange(model=model):
+        found = run(publisher.config(model))
+        _show(found or ModelConfig(model=model), None, as_json=as_json)
+        return
+    configured = run(publisher.configure(change))
+    _show(configured.config, configured.control_offset, as_json=as_json)
+
+
+def _policy(text: str) -> VersionPolicy:
+    from headrace.schemas.records import PolicyKind, VersionPolicy  # noqa: PLC0415 - fast --help
+
+    if text == "all":
+        return VersionPolicy(kind=PolicyKind.ALL)
+    if match := re.fullmatch(r"latest:(\d{1,9})", text):
+        return VersionPolicy(kind=PolicyKind.LATEST, latest=int(match[1]))
+    if match := re.fullmatch(r"specific:(\d{1,19}(?:,\d{1,19})*)", text):
+        versions = tuple(dict.fromkeys(int(number) for number in match[1].split(",")))
+        return VersionPolicy(kind=PolicyKind.SPECIFIC, versions=versions)
+    raise typer.BadParameter(
+        f"{text!r} is not latest:N, specific:N,N,… or all", param_hint="--policy"
+    )
+
+
+def _split(text: str) -> dict[str, int]:
+    return {} if text == "none" else _numbers(text.split(","), "--split")
+
+
+def _numbers(pairs: list[str], option: str) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        if not name or not re.fullmatch(r"-?\d{1,19}", number):
+            raise typer.BadParameter(f"{pair!r} is not NAME=NUMBER", param_hint=option)
+        if name in numbers:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint=option)
+        numbers[name] = int(number)
+    return numbers
+
+
+def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> None:
+    from headrace.publisher.configuration import policy_words  # noqa: PLC0415 - fast --help
+
+    shown: dict[str, str | int | dict[str, int]] = {
+        "model": config.model,
+        "policy": policy_words(config.policy),
+        "preserving": config.preserving.lower(),
+        "labels": dict(config.labels),
+        "split": dict(config.split),
+        "max_batch_rows": config.batching.max_rows,
+        "batch_timeout_micros": config.batching.timeout_micros,
+    }
+    if as_json:
+        typer.echo(json.dumps({**shown, "control_offset": control_offset}))
+        return
+    for name, value in shown.items():
+        typer.echo(f"{name.replace('_', ' ')}: {_words(value)}")
+    if control_offset is not None:
+        typer.echo(f"written at offset {control_offset}")
+
+
+def _words(value: str | int | dict[str, int]) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={number}" for name, number in value.items()) or "none"
+    return str(value)

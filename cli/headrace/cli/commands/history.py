@@ -1,0 +1,57 @@
+"""``headrace history``: what the control log says of one model."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli.options import DEFAULT_BOOTSTRAP_SERVERS, AsJson, BootstrapServers
+from headrace.cli.outcome import run
+
+if TYPE_CHECKING:
+    from headrace.cli.log_view import Change
+
+_Model = Annotated[str, typer.Argument(help="The model's name.", show_default=False)]
+_NOTE = (
+    "The log is compacted: of each version and configuration only the last record is sure to stay."
+)
+
+
+def history(
+    model: _Model,
+    bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
+    as_json: AsJson = False,
+) -> None:
+    """Show every event of a model that is still in the control log, oldest first.
+
+    The log is compacted: an event that a later one of the same version (or of the configuration)
+    has overwritten disappears after a while.
+
+    With `--json`: a list of objects with offset, time, what (published, retired, forgotten,
+    configured, unreadable), version, details, digest and publisher.
+    """
+
+    async def work() -> list[Change]:
+        from headrace.cli.log_view import changes  # noqa: PLC0415 - fast --help
+        from headrace.publisher.configuration import check_name  # noqa: PLC0415
+        from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415
+        from headrace.publisher.history import read_control  # noqa: PLC0415
+        from headrace.schemas.topics import Topics  # noqa: PLC0415
+
+        check_name(model)
+        return changes(await read_control(KafkaConnection(bootstrap_servers), Topics()), model)
+
+    found = run(work())
+    if as_json:
+        typer.echo(json.dumps([change.as_json() for change in found]))
+        return
+    if not found:
+        typer.echo(f"no events of {model!r} in the control log", err=True)
+        return
+    from headrace.cli.log_view import render  # noqa: PLC0415 - fast --help
+    from headrace.cli.terminal import console  # noqa: PLC0415
+
+    console().print(render(found))
+    typer.echo(_NOTE, err=True)

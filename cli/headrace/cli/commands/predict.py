@@ -1,0 +1,120 @@
+"""``headrace predict``: ask one version for one inference, by either door."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli.options import DEFAULT_BOOTSTRAP_SERVERS, BootstrapServers
+
+if TYPE_CHECKING:
+    from headrace.schemas.records import Route
+
+
+class Via(StrEnum):
+    """The door to ask at."""
+
+    GRPC = "grpc"
+    KAFKA = "kafka"
+
+
+_Model = Annotated[str, typer.Argument(help="The model's name.", show_default=False)]
+_Inputs = Annotated[
+    str,
+    typer.Option(
+        metavar="JSON",
+        show_default=False,
+        help="Object of input names and values; @FILE reads a file, - standard input.",
+    ),
+]
+_Signature = Annotated[str, typer.Option(metavar="NAME", help="The model's signature to run.")]
+_Version = Annotated[
+    int | None, typer.Option(min=1, max=2**63 - 1, metavar="N", help="Ask this version.")
+]
+_Label = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Ask the version that has this label.")
+]
+_Via = Annotated[Via, typer.Option(help="The door to ask at.")]
+_Endpoint = Annotated[
+    str,
+    typer.Option(envvar="HEADRACE_ENDPOINT", metavar="HOST:PORT", help="gRPC door of a node."),
+]
+_Timeout = Annotated[
+    float, typer.Option(min=0.001, metavar="SECONDS", help="How long to wait at most.")
+]
+_Dtypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dtype",
+        metavar="INPUT=DTYPE",
+        help="Over Kafka: an input's dtype, such as x=float64; over gRPC the signature says it.",
+    ),
+]
+
+
+def predict(
+    model: _Model,
+    *,
+    inputs: _Inputs,
+    signature: _Signature = "serving_default",
+    version: _Version = None,
+    label: _Label = None,
+    via: _Via = Via.GRPC,
+    endpoint: _Endpoint = "localhost:8500",
+    dtype: _Dtypes = None,
+    timeout: _Timeout = 30.0,
+    bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
+) -> None:
+    """Ask a model for one inference, and print the answer as one line of JSON.
+
+    `headrace predict half_plus_two --inputs '{"x": [1.0, 2.0, 5.0]}'` prints
+    `{"outputs": {"y": [2.5, 3.0, 4.5]}, "model": "half_plus_two", "version": 3}`.
+
+    Over gRPC the model's signature says which dtype an input has. Over Kafka nothing says it
+    beforehand: numbers with a point are taken as float32, whole numbers as int64, text as strings,
+    unless `--dtype` says otherwise.
+
+    Bytes that are no UTF-8 are written `{"b64": "…"}` both ways, and NaN and infinities as the
+    strings "NaN", "Infinity" and "-Infinity".
+    """
+    from headrace.schemas.records import Route  # noqa: PLC0415 - fast --help
+
+    if version is not None and label is not None:
+        raise typer.BadParameter("give --version or --label, not both")
+    if dtype and via is Via.GRPC:
+        raise typer.BadParameter("--dtype is for --via kafka; over gRPC the signature says it")
+    route = Route(model, version, label)
+    if via is Via.GRPC:
+        _ask_grpc(route, signature, inputs, endpoint, timeout)
+    else:
+        _ask_kafka(route, signature, (inputs, dtype or []), timeout, bootstrap_servers)
+
+
+def _ask_grpc(route: Route, signature: str, inputs: str, endpoint: str, timeout: float) -> None:
+    from headrace.cli.outcome import outcome  # noqa: PLC0415 - fast --help
+    from headrace.cli.predict.json_tensors import line, read_inputs  # noqa: PLC0415
+    from headrace.cli.predict.over_grpc import GrpcAsker  # noqa: PLC0415
+
+    asker = GrpcAsker(endpoint=endpoint, timeout_seconds=timeout)
+    with outcome():
+        typer.echo(line(*asker.predict(route, signature, read_inputs(inputs))))
+
+
+def _ask_kafka(
+    route: Route, signature: str, written: tuple[str, list[str]], timeout: float, servers: str
+) -> None:
+    from headrace.cli.outcome import run  # noqa: PLC0415 - fast --help
+    from headrace.cli.predict.json_tensors import line, read_inputs  # noqa: PLC0415
+    from headrace.cli.predict.over_kafka import arrays, parse_dtypes  # noqa: PLC0415
+    from headrace.cli.predict.over_kafka import predict as ask  # noqa: PLC0415
+    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415
+
+    async def work() -> str:
+        inputs, dtypes = written
+        values = arrays(read_inputs(inputs), parse_dtypes(dtypes))
+        connection = KafkaConnection(servers)
+        return line(*await ask(connection, route, signature, values, timeout))
+
+    typer.echo(run(work()))

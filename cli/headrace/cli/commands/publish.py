@@ -1,0 +1,97 @@
+"""``headrace publish``: put a model version on the log, and wait for the fleet if asked to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from headrace.cli.options import (
+    DEFAULT_BOOTSTRAP_SERVERS,
+    AsJson,
+    BootstrapServers,
+    NoCreateTopics,
+    Store,
+    Timeout,
+)
+
+if TYPE_CHECKING:
+    from headrace.publisher.events import Published
+    from headrace.publisher.models import ModelPublisher
+
+_Version = Annotated[
+    int | None,
+    typer.Option("--version", metavar="N", help="Default: one more than the last published."),
+]
+_Wait = Annotated[
+    Literal["any", "fleet"] | None,
+    typer.Option("--wait", help="Return once one live node serves the version, or all do."),
+]
+_Metadata = Annotated[
+    list[str] | None,
+    typer.Option("--metadata", metavar="KEY=VALUE", help="Free text to go with the version."),
+]
+
+
+def publish(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    path: Annotated[str, typer.Argument(help="The folder of the SavedModel.")],
+    *,
+    version: _Version = None,
+    wait: _Wait = None,
+    timeout: Timeout = 60.0,
+    store: Store = None,
+    metadata: _Metadata = None,
+    as_json: AsJson = False,
+    bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
+    no_create_topics: NoCreateTopics = False,
+) -> None:
+    """Publish a model version: check it, store its files, put the event on the log.
+
+    A version number always means the same bytes: the same model may be published again under it,
+    another one is refused.
+    """
+    from headrace.cli.outcome import outcome, run  # noqa: PLC0415 - fast --help
+    from headrace.cli.publish_progress import shown  # noqa: PLC0415 - fast --help
+    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
+    from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
+
+    texts = _texts(metadata or [])
+
+    async def work(publisher: ModelPublisher) -> Published:
+        with shown() as on_progress:
+            return await publisher.publish(
+                model,
+                version,
+                path,
+                wait=wait,
+                timeout=timeout,
+                metadata=texts,
+                on_progress=on_progress,
+            )
+
+    with outcome():
+        publisher = ModelPublisher(
+            KafkaConnection(bootstrap_servers), store=store, create_topics=not no_create_topics
+        )
+    _show(run(work(publisher)), as_json=as_json)
+
+
+def _texts(pairs: list[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--metadata")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _show(published: Published, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(asdict(published)))
+        return
+    served = f", served by {', '.join(published.served_by)}" if published.served_by else ""
+    typer.echo(
+        f"published {published.model} version {published.version} "
+        f"at offset {published.control_offset}{served}"
+    )

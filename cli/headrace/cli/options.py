@@ -1,0 +1,41 @@
+"""The options that several commands share, each with its environment variable."""
+
+from typing import Annotated
+
+import typer
+
+BOOTSTRAP_SERVERS_ENV = "HEADRACE_BOOTSTRAP_SERVERS"
+STORE_ENV = "HEADRACE_STORE"
+DEFAULT_BOOTSTRAP_SERVERS = "localhost:9092"
+
+BootstrapServers = Annotated[
+    str,
+    typer.Option(
+        "--bootstrap-servers",
+        envvar=BOOTSTRAP_SERVERS_ENV,
+        metavar="HOST:PORT[,…]",
+        help="Where Kafka is.",
+    ),
+]
+NoCreateTopics = Annotated[
+    bool,
+    typer.Option("--no-create-topics", help="Do not create topics that are missing."),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as JSON."),
+]
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", min=0.001, metavar="SECONDS", help="How long to wait at most."),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar=STORE_ENV,
+        metavar="URI",
+        help="Where model files go, for the nodes to fetch: a folder, or a URI such as "
+        "s3://bucket/models. Default: a folder of this user on this machine.",
+    ),
+]

@@ -1,0 +1,110 @@
+"""Verified copies of artefacts on this machine: what a worker loads from.
+
+The asynchronous face of `folders` and `download`: blocking work runs in threads, and a cancelled
+call leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Final, TypeVar
+
+import structlog
+
+from headrace.consumer.artifacts.download import Store
+from headrace.consumer.artifacts.folders import CacheFolders, HeldFolder
+from headrace.consumer.core.errors import ArtifactCorrupt, LoadError
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_ABANDON_SECONDS: Final = 5.0
+"""How long a cancelled call waits for its thread to notice and to clean up."""
+
+
+class ArtifactCache:
+    """Artefacts by digest: fetched when they are not there, pruned when they are too many.
+
+    **Concurrency:** event loop only; any number of fetches at once. Those of one digest take turns,
+    so that the second finds what the first brought. Several nodes may share a root.
+    """
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self._folders = CacheFolders(root, max_bytes)
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._held: dict[str, list[HeldFolder]] = {}
+
+    async def fetch(self, uri: str, digest: str) -> Path:
+        """Return the folder with an artefact's files, verified, and held until `release`.
+
+        Args:
+            uri: the folder in a store that has `manifest.json` and `files/`.
+            digest: `sha256:<hex>` of the manifest.
+
+        Raises:
+            ArtifactMissing: it is not in the store, or the store cannot be read now.
+            ArtifactCorrupt: what is in the store is not what the digest names.
+            LoadError: the cache cannot be written.
+
+        Cancellation: nothing is held; a half-made copy is removed.
+        """
+        if _DIGEST.fullmatch(digest) is None:
+            raise ArtifactCorrupt(
+                f"the event's digest is {digest!r:.80}; expected sha256: and 64 hex digits"
+            )
+        async with self._turns.setdefault(digest, asyncio.Lock()):
+            held = await _in_thread(lambda gone: self._obtain(uri, digest, gone))
+        self._held.setdefault(digest, []).append(held)
+        return held.files
+
+    def release(self, digest: str) -> None:
+        """Give back what one `fetch` of this digest held."""
+        held = self._held[digest]
+        held.pop().release()
+        if not held:
+            del self._held[digest]
+            self._turns.pop(digest, None)
+
+    def _obtain(self, uri: str, digest: str, gone: Event) -> HeldFolder:
+        """Return the folder, from the cache or the store; blocking."""
+        try:
+            held = self._folders.find(digest, gone)
+            if held is not None:
+                return held
+            store = Store(uri)
+            manifest = store.manifest(digest)
+            self._folders.make_room(manifest.size_bytes)
+            return self._folders.add(manifest, lambda folder: store.copy(manifest, folder, gone))
+        except OSError as error:
+            # Errors of the store have become LoadErrors where they were met.
+            cause = error.strerror or str(error)
+            raise LoadError(
+                f"cannot write the artefact cache {self._folders.root}: {cause}: check that the "
+                "folder can be written and has room, or name another one with --cache-dir"
+            ) from error
+
+
+async def _in_thread(work: Callable[[Event], HeldFolder]) -> HeldFolder:
+    """Run blocking work in a thread; when cancelled, tell it and wait a while for it to end."""
+    gone = Event()
+    future = asyncio.get_running_loop().run_in_executor(None, work, gone)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        gone.set()
+        # A store that hangs must not hang us, too: the thread cleans up whenever it gets there.
+        future.add_done_callback(_release_unwanted)
+        await asyncio.wait([future], timeout=_ABANDON_SECONDS)
+        raise
+
+
+def _release_unwanted(future: asyncio.Future[HeldFolder]) -> None:
+    """Let go of what a thread brought after nobody wanted it any more."""
+    if not future.cancelled() and future.exception() is None:
+        future.result().release()

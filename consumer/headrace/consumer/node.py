@@ -1,0 +1,179 @@
+"""The composition root: opens the parts of a node in order and closes them in reverse.
+
+    web → status → zygotes → loader → manager → rpc → control log → stream
+
+Doors close before the engine; the HTTP door goes last, so that health checks hear of the drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import aclosing
+
+import structlog
+
+from headrace.consumer.artifacts.cache import ArtifactCache
+from headrace.consumer.control.log import ControlLog
+from headrace.consumer.control.status import NodeIdentity, StatusPublisher
+from headrace.consumer.core.harness import LifeOptions
+from headrace.consumer.core.manager import Manager
+from headrace.consumer.core.monitor import Monitor
+from headrace.consumer.core.plan import Plan, fold
+from headrace.consumer.core.readiness import Phase, Readiness
+from headrace.consumer.core.serving_map import ServingMap
+from headrace.consumer.core.slots import LoadSlots
+from headrace.consumer.rpc.door import GrpcDoor, GrpcOptions
+from headrace.consumer.settings import Settings
+from headrace.consumer.stream.door import KafkaDoor, StreamOptions
+from headrace.consumer.web.door import HttpDoor, HttpOptions
+from headrace.consumer.workers.loader import WorkerLoader
+from headrace.consumer.workers.options import WorkerOptions
+from headrace.consumer.workers.zygote_client import Zygotes
+from headrace.publisher.connection import KafkaConnection
+from headrace.schemas.records import ServableState, ServableStatus
+
+log = structlog.get_logger()
+
+_TRANSITIONS = {
+    ServableState.START: "version.accepted",
+    ServableState.LOADING: "version.load_begun",
+    ServableState.AVAILABLE: "version.available",
+    ServableState.UNLOADING: "version.unload_begun",
+    ServableState.END: "version.ended",
+}
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain and leave.
+
+    Raises:
+        NodeError: the node cannot go on (a port is taken, the control topic is unusable).
+    """
+    connection = KafkaConnection(settings.bootstrap_servers)
+    readiness, monitor, serving_map = Readiness(), Monitor(), ServingMap()
+    slots = LoadSlots(settings.initial_load_slots)
+    monitor.observe(_log_transition)
+    status = StatusPublisher(
+        connection,
+        settings.status_topic,
+        NodeIdentity(node=settings.node, incarnation=time.time_ns()),
+        heartbeat_interval_seconds=settings.heartbeat_seconds,
+    )
+    monitor.observe(status.publish)
+    web = HttpDoor(monitor, readiness, HttpOptions(host=settings.host, port=settings.http_port))
+    zygotes = Zygotes(prestart=("tensorflow",))
+    loader = WorkerLoader(
+        ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
+        zygotes,
+        _worker_options(settings),
+    )
+    manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
+    rpc = GrpcDoor(serving_map, monitor, readiness, _grpc_options(settings))
+    control = ControlLog(
+        connection, settings.control_topic, creates_topic=settings.create_topics
+    )
+    stream = KafkaDoor(serving_map, readiness, connection, _stream_options(settings))
+
+    async with web, status, zygotes, loader, manager, rpc, asyncio.TaskGroup() as tasks:
+        status.serve_at(
+            grpc_endpoint=f"{settings.host}:{rpc.port}", http_endpoint=f"{settings.host}:{web.port}"
+        )
+        log.info("node.started", node=settings.node, grpc_port=rpc.port, http_port=web.port)
+        following = tasks.create_task(
+            _follow(control, manager, status, readiness), name="control log"
+        )
+        settling = tasks.create_task(_settle(manager, readiness, slots, settings), name="settling")
+        async with stream:
+            await stop.wait()
+            log.info("node.draining", node=settings.node)
+            readiness.enter(Phase.DRAINING)
+        settling.cancel()
+        following.cancel()
+    log.info("node.stopped", node=settings.node)
+
+
+async def _follow(
+    control: ControlLog, manager: Manager, status: StatusPublisher, readiness: Readiness
+) -> None:
+    """Fold the control log and let the manager follow, from the moment we have caught up."""
+    plan, errors, offset = Plan(), deque[str](maxlen=10), -1
+
+    def beat(_: bool = True) -> None:  # noqa: FBT001, FBT002 - an observer's signature
+        status.heartbeat(offset, is_ready=readiness.is_ready, control_errors=tuple(errors))
+
+    readiness.observe(beat)
+    async with aclosing(control.batches()) as batches:
+        async for batch in batches:
+            plan = fold(plan, batch.events)
+            errors.extend(batch.unreadable)
+            for unreadable in batch.unreadable:
+                log.warning("control_record.skipped", error=unreadable)
+            if batch.is_caught_up:
+                manager.apply(plan)
+                # The heartbeat follows the statuses that the new plan has just brought about.
+                offset = batch.offset
+                beat()
+                if readiness.phase is Phase.REPLAYING:
+                    log.info("control_log.caught_up", offset=offset, models=len(plan.models))
+                    readiness.enter(Phase.LOADING)
+
+
+async def _settle(
+    manager: Manager, readiness: Readiness, slots: LoadSlots, settings: Settings
+) -> None:
+    """Declare the node ready once every version wanted at start is AVAILABLE or has failed."""
+    await readiness.wait_phase(Phase.LOADING)
+    await manager.wait_settled()
+    await slots.resize(settings.load_slots)
+    readiness.enter(Phase.READY)
+    log.info("node.ready", node=settings.node)
+
+
+def _log_transition(status: ServableStatus) -> None:
+    event = log.bind(
+        model=status.model, version=status.version, control_offset=status.control_offset
+    )
+    if status.error:
+        event.warning(_TRANSITIONS[status.state], error=status.error, attempt=status.attempt)
+    else:
+        event.info(_TRANSITIONS[status.state])
+
+
+def _life_options(settings: Settings) -> LifeOptions:
+    return LifeOptions(
+        load_attempts=settings.load_attempts,
+        first_backoff_seconds=settings.first_backoff_seconds,
+        max_backoff_seconds=settings.max_backoff_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def _worker_options(settings: Settings) -> WorkerOptions:
+    return WorkerOptions(
+        max_queue_calls=settings.max_queue_calls,
+        load_timeout_seconds=settings.load_timeout_seconds,
+        intra_op_threads=settings.threads,
+    )
+
+
+def _grpc_options(settings: Settings) -> GrpcOptions:
+    return GrpcOptions(
+        host=settings.host,
+        port=settings.grpc_port,
+        node=settings.node,
+        max_message_bytes=settings.max_message_bytes,
+        default_timeout_seconds=settings.default_timeout_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def _stream_options(settings: Settings) -> StreamOptions:
+    return StreamOptions(
+        topics=settings.topics,
+        group=settings.group,
+        node=settings.node,
+        default_timeout_seconds=settings.default_timeout_seconds,
+        drain_seconds=settings.drain_seconds,
+    )

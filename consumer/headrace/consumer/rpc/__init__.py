@@ -1,0 +1,9 @@
+"""The gRPC door: TensorFlow Serving's API, health checking and reflection on one port.
+
+A request's bytes go to the version that its model spec names, and the answer's bytes come back
+untouched; what a model does is the worker's business. Nothing outside this package imports grpc.
+"""
+
+from headrace.consumer.rpc.door import GrpcDoor, GrpcOptions
+
+__all__ = ["GrpcDoor", "GrpcOptions"]

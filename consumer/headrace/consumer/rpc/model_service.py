@@ -1,0 +1,72 @@
+"""ModelService: GetModelStatus."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headrace.consumer.core.calls import Answer
+from headrace.consumer.core.codes import Code
+from headrace.consumer.core.errors import InvalidRequest, ServableNotFound
+from headrace.consumer.core.monitor import Monitor
+from headrace.consumer.rpc.routes import decode
+from headrace.consumer.rpc.statuses import Context
+from headrace.protos import tensorflow_error_pb2
+from headrace.protos.tensorflow_serving_pb2 import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelVersionStatus,
+    StatusProto,
+)
+from headrace.schemas.records import ServableState, ServableStatus
+
+_STATES: Final = {
+    ServableState.START: ModelVersionStatus.START,
+    ServableState.LOADING: ModelVersionStatus.LOADING,
+    ServableState.AVAILABLE: ModelVersionStatus.AVAILABLE,
+    ServableState.UNLOADING: ModelVersionStatus.UNLOADING,
+    ServableState.END: ModelVersionStatus.END,
+}
+
+
+class ModelService:
+    """Says what state the versions of a model are in; it answers before the node is ready, too.
+
+    **Concurrency:** event loop only.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    async def get_model_status(self, request: bytes, context: Context) -> Answer:  # noqa: ARG002 - gRPC's signature
+        """Return the state of one version, or of all, highest first. Labels are ignored.
+
+        Raises:
+            InvalidRequest: there is no model spec.
+            ServableNotFound: this node never met the model or version.
+
+        Source: tensorflow_serving/model_servers/get_model_status_impl.cc, 2.20.
+        """
+        asked = decode(GetModelStatusRequest, request)
+        if not asked.HasField("model_spec"):
+            raise InvalidRequest("Missing ModelSpec")
+        spec = asked.model_spec
+        statuses = self._monitor.versions(spec.name)
+        if spec.HasField("version"):
+            wanted = spec.version.value
+            statuses = [status for status in statuses if status.version == wanted]
+            if not statuses:
+                raise ServableNotFound(f"Could not find version {wanted} of model {spec.name}")
+        if not statuses:
+            raise ServableNotFound(f"Could not find any versions of model {spec.name}")
+        response = GetModelStatusResponse(model_version_status=map(_encoded, statuses))
+        return Answer(Code.OK, response.SerializeToString())
+
+
+def _encoded(status: ServableStatus) -> ModelVersionStatus:
+    """Return a status as clients know it: an error counts once the version has ended."""
+    outcome = StatusProto()
+    if status.state is ServableState.END and status.error is not None:
+        # The monitor keeps an error's words and not its code.
+        outcome.error_code = tensorflow_error_pb2.UNKNOWN
+        outcome.error_message = status.error
+    return ModelVersionStatus(version=status.version, state=_STATES[status.state], status=outcome)

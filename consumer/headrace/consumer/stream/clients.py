@@ -1,0 +1,112 @@
+"""The typed face of aiokafka's group consumer, batches and topic settings, as this door uses them.
+
+The classes under TYPE_CHECKING are declarations; at run time the names are aiokafka's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from headrace.publisher.clients import (
+    AIOKafkaAdminClient,
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    KafkaError,
+    Message,
+    RecordPlace,
+    TopicPartition,
+)
+
+if TYPE_CHECKING:
+    import asyncio
+
+    class GroupConsumer(AIOKafkaConsumer):
+        """A consumer that is a member of a group; see aiokafka 0.14."""
+
+        def subscribe(
+            self,
+            topics: Iterable[str] = (),
+            pattern: str | None = None,
+            listener: RebalanceListener | None = None,
+        ) -> None: ...
+        async def commit(self, offsets: Mapping[TopicPartition, int]) -> None: ...
+        async def committed(self, partition: TopicPartition) -> int | None: ...
+        def pause(self, *partitions: TopicPartition) -> None: ...
+        def resume(self, *partitions: TopicPartition) -> None: ...
+
+    class RebalanceListener:
+        """Hears of partitions that come and go; see aiokafka 0.14."""
+
+        async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None: ...
+        async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None: ...
+
+    class RecordBatch:
+        """Records for one partition, sent as one."""
+
+        def append(
+            self,
+            *,
+            timestamp: int | None,
+            key: bytes | None,
+            value: bytes | None,
+            headers: Sequence[tuple[str, bytes]] = (),
+        ) -> object | None: ...
+        def close(self) -> None: ...
+        def size(self) -> int: ...
+
+    class BatchProducer(AIOKafkaProducer):
+        """A producer that is given whole batches; see aiokafka 0.14."""
+
+        def create_batch(self) -> RecordBatch: ...
+        async def send_batch(
+            self, batch: RecordBatch, topic: str, *, partition: int
+        ) -> asyncio.Future[RecordPlace]: ...
+
+    class ConfigAdmin(AIOKafkaAdminClient):
+        """An admin client that reads settings; see aiokafka 0.14."""
+
+        async def describe_configs(self, resources: Sequence[ConfigResource]) -> list[Any]: ...
+
+    class ConfigResource:
+        """Whose settings are meant."""
+
+        def __init__(self, kind: int, name: str) -> None: ...
+
+    class OffsetOutOfRange(KafkaError):
+        """The offset asked for is not in the log any more, or not yet."""
+
+    class ConsumerStopped(Exception):  # noqa: N818 - aiokafka's own
+        """The consumer was stopped while somebody read from it."""
+
+    TOPIC_KIND: int
+
+else:
+    from aiokafka import AIOKafkaConsumer as GroupConsumer
+    from aiokafka import AIOKafkaProducer as BatchProducer
+    from aiokafka import ConsumerRebalanceListener as RebalanceListener
+    from aiokafka.admin import AIOKafkaAdminClient as ConfigAdmin
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+    from aiokafka.errors import ConsumerStoppedError as ConsumerStopped
+    from aiokafka.errors import OffsetOutOfRangeError as OffsetOutOfRange
+    from aiokafka.producer.message_accumulator import BatchBuilder as RecordBatch
+
+    TOPIC_KIND = ConfigResourceType.TOPIC
+
+
+
+
+__all__ = [
+    "TOPIC_KIND",
+    "BatchProducer",
+    "ConfigAdmin",
+    "ConfigResource",
+    "ConsumerStopped",
+    "GroupConsumer",
+    "KafkaError",
+    "Message",
+    "OffsetOutOfRange",
+    "RebalanceListener",
+    "RecordBatch",
+    "TopicPartition",
+]

@@ -1,0 +1,78 @@
+"""What a Kafka door is told: which topics, which group, and how much at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from headrace.consumer.core.errors import NodeError
+from headrace.schemas.topics import Topics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """The settings of one Kafka door.
+
+    Attributes:
+        node: this node's id, named in every answer.
+        group: the consumer group that shares the request topics.
+        topics: the deployment's topics. Requests come from `topics.requests`, unless
+            `request_topics` or `request_pattern` says otherwise.
+        request_topics: the request topics by name.
+        request_pattern: a regular expression that request topics match; excludes `request_topics`.
+        max_batch_records: how many records of one partition are taken at once.
+        max_in_flight_batches: batches of one partition that are taken and not yet confirmed.
+        max_in_flight_bytes: their bytes; a batch that is taken may go past it.
+        default_deadline_seconds: for requests without a `deadline-ms` header.
+        drain_timeout_seconds: how long what is in flight may take when the door stops or gives a
+            partition away.
+        session_timeout_seconds: silence after which the group goes on without this node.
+        commit_interval_seconds: how often confirmed positions are committed.
+    """
+
+    node: str
+    group: str = "headrace"
+    topics: Topics = Topics()
+    request_topics: tuple[str, ...] = ()
+    request_pattern: str | None = None
+    max_batch_records: int = 1000
+    max_in_flight_batches: int = 4
+    max_in_flight_bytes: int = 32 * 2**20
+    default_deadline_seconds: float = 30.0
+    drain_timeout_seconds: float = 20.0
+    session_timeout_seconds: float = 10.0
+    commit_interval_seconds: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Raise NodeError, in words, when the door would feed on what it writes."""
+        if self.request_pattern is not None:
+            if self.request_topics:
+                raise NodeError("give request topics by name or by pattern, not both")
+            try:
+                pattern = re.compile(self.request_pattern)
+            except re.error as error:
+                raise NodeError(
+                    f"request topic pattern {self.request_pattern!r} is no regular expression: "
+                    f"{error}"
+                ) from error
+            read = [topic for topic in self.written_topics if pattern.match(topic)]
+        else:
+            read = [topic for topic in self.written_topics if topic in self.subscribed]
+        if read:
+            raise NodeError(
+                f"the request topics include {', '.join(read)}, which the node writes itself: "
+                "choose other request topics"
+            )
+
+    @property
+    def subscribed(self) -> tuple[str, ...]:
+        """The request topics by name; empty when a pattern chooses them."""
+        if self.request_pattern is not None:
+            return ()
+        return self.request_topics or (self.topics.requests,)
+
+    @property
+    def written_topics(self) -> tuple[str, ...]:
+        """The deployment's topics that requests are never read from."""
+        topics = self.topics
+        return (topics.responses, topics.dead_letters, topics.control, topics.status)

@@ -1,0 +1,138 @@
+"""A worker: the forked child that loads one model and answers calls until the node lets go.
+
+Single-threaded and blocking on our side; the platform has threads of its own. Whatever goes wrong
+in our code ends the process with an exit code, and the node sees that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from typing import BinaryIO, Final, cast
+
+from headrace.consumer.core.calls import Answer, Encoding
+from headrace.consumer.core.codes import Code
+from headrace.consumer.formats.avro import AvroFormat
+from headrace.consumer.formats.batch import Answered, Batcher
+from headrace.consumer.formats.request import Format
+from headrace.consumer.formats.tensorflow_serving import TensorFlowServingFormat
+from headrace.consumer.platforms.platform import LoadOptions, Model, Platform, PlatformError
+from headrace.consumer.workers import frames, kernel
+
+_READ_BUFFER_BYTES: Final = 1 << 18
+_MAX_ANSWER_BYTES: Final = 1 << 28
+_FLUSH_BYTES: Final = 1 << 23
+_FLUSH_SECONDS: Final = 0.002
+"""Answers wait this long for others of their frame: a node woken for each would do little else,
+and a quick answer must not wait for a slow neighbour."""
+
+
+def serve(stream: socket.socket, platform: Platform) -> None:
+    """Load one model and answer calls; returns when the node closes the stream.
+
+    Raises:
+        FrameError: the stream carries something else than our frames.
+    """
+    # A node that goes away while we write ends us like one that goes away while we read.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        reader = cast("BinaryIO", stream.makefile("rb", buffering=_READ_BUFFER_BYTES))
+        order = _read(reader)
+        if order is None:
+            return
+        if not isinstance(order, frames.Load):
+            raise frames.FrameError(f"expected a Load first, got {type(order).__name__}")
+        batcher = _load(stream, platform, order)
+        if batcher is not None:
+            _answer(stream, reader, batcher)
+
+
+def _load(stream: socket.socket, platform: Platform, order: frames.Load) -> Batcher | None:
+    """Load and warm the model and say how it went."""
+    kernel.set_process_name(f"hr {order.model}/{order.version}")
+    confinement = kernel.confined_to_one_core() if order.yields_cpu else contextlib.nullcontext()
+    options = LoadOptions(order.intra_op_threads, order.inter_op_threads)
+    try:
+        with confinement:
+            model = platform.load(order.path, options)
+            batcher = _batcher(model, order)
+            _warm_up(model, batcher)
+    except PlatformError as error:
+        stream.sendall(frames.encode(frames.LoadFailed(error.code, error.message)))
+        return None
+    stream.sendall(frames.encode(frames.Loaded(model.signature_def)))
+    return batcher
+
+
+def _batcher(model: Model, order: frames.Load) -> Batcher:
+    formats: dict[Encoding, Format] = {
+        Encoding.AVRO: AvroFormat(order.model, order.version),
+        Encoding.TENSORFLOW_SERVING: TensorFlowServingFormat(order.model, order.version),
+    }
+    return Batcher(model, formats, order.max_rows)
+
+
+def _warm_up(model: Model, batcher: Batcher) -> None:
+    """Answer the calls that came with the model, one at a time.
+
+    Raises:
+        PlatformError: one of them failed: a version that fails what its maker recorded is not fit
+            to replace one that serves.
+    """
+    for number, call in enumerate(model.recorded_calls(), start=1):
+        for answered in batcher.answer([call]):
+            answer = answered.answers[0]
+            if answer.code is not Code.OK:
+                raise PlatformError(
+                    Code.FAILED_PRECONDITION,
+                    f"warm-up request {number} failed: {answer.code.name}: {answer.message}",
+                )
+
+
+def _answer(stream: socket.socket, reader: BinaryIO, batcher: Batcher) -> None:
+    """Answer every frame of calls until the stream ends."""
+    while (order := _read(reader)) is not None:
+        match order:
+            case frames.Run(id=frame, calls=calls):
+                for part in _gathered(batcher.answer(calls)):
+                    ran = frames.Ran(frame, part.positions, part.answers)
+                    stream.sendall(frames.encode(ran))
+            case frames.Rebatch(max_rows=max_rows):
+                batcher.max_rows = max_rows
+            case frames.Load():
+                raise frames.FrameError("a second Load on one stream")
+
+
+def _gathered(runs: Iterator[Answered]) -> Iterator[Answered]:
+    """Join the answers of several runs while that keeps none of them waiting for long."""
+    gathered, size, since = Answered([], []), 0, time.monotonic()
+    for run in runs:
+        answers = [_bounded(answer) for answer in run.answers]
+        gathered.positions.extend(run.positions)
+        gathered.answers.extend(answers)
+        size += sum(len(answer.payload) for answer in answers)
+        if size > _FLUSH_BYTES or time.monotonic() - since > _FLUSH_SECONDS:
+            yield gathered
+            gathered, size, since = Answered([], []), 0, time.monotonic()
+    if gathered.positions:
+        yield gathered
+
+
+def _bounded(answer: Answer) -> Answer:
+    if len(answer.payload) <= _MAX_ANSWER_BYTES:
+        return answer
+    return Answer(
+        Code.RESOURCE_EXHAUSTED,
+        message=f"the answer has {len(answer.payload)} bytes; at most {_MAX_ANSWER_BYTES}: "
+        "ask for fewer rows or outputs at once",
+    )
+
+
+def _read(reader: BinaryIO) -> frames.ToWorker | None:
+    """Return the next message, or None when the node has closed the stream."""
+    length = reader.read(frames.LENGTH_BYTES)
+    if not length:
+        return None
+    body = reader.read(frames.body_bytes_of(length))
+    return frames.decode_to_worker(body)

@@ -1,0 +1,242 @@
+"""One version as the node holds it: a queue, a worker process, and a replacement when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from headrace.consumer.core.calls import Answer, Call
+from headrace.consumer.core.codes import Code
+from headrace.consumer.core.errors import LoadCrashed, LoadError
+from headrace.consumer.core.ids import ServableId
+from headrace.consumer.workers.dispatch import Dispatcher
+from headrace.consumer.workers.link import Link
+from headrace.consumer.workers.options import WorkerOptions
+from headrace.consumer.workers.queue import EXPIRED, CallGroup, CallQueue, Ticket
+from headrace.consumer.workers.start import LoadedWorker
+from headrace.schemas.records import Batching
+
+log = structlog.get_logger()
+
+_MAX_DEATHS_OF_A_CALL: Final = 2
+
+
+class StartWorker(Protocol):
+    """What makes a worker that has loaded the version."""
+
+    async def __call__(self, batching: Batching) -> LoadedWorker:
+        """Return it, loaded.
+
+        Raises:
+            LoadError: the version cannot be loaded.
+
+        Cancellation: no worker is left behind.
+        """
+        ...
+
+
+class WorkerServable:
+    """A loaded version whose model runs in a process of its own.
+
+    `live` watches the process and replaces it; it is to run in a task for as long as the servable
+    is in use.
+
+    **Concurrency:** event loop only.
+    """
+
+    def __init__(
+        self,
+        servable: ServableId,
+        worker: LoadedWorker,
+        start: StartWorker,
+        batching: Batching,
+        options: WorkerOptions,
+    ) -> None:
+        self._id = servable
+        self._link, self.signature_def = worker
+        self._start = start
+        self._batching = batching
+        self._options = options
+        self._queue = CallQueue(options.max_queue_calls, options.max_queue_bytes)
+        self._dispatcher = Dispatcher(self._queue, batching, options)
+        self._loop = asyncio.get_running_loop()
+        self._lost = asyncio.Event()
+        self._deaths: deque[float] = deque(maxlen=options.max_deaths)
+        self._broken: asyncio.Future[LoadError] = self._loop.create_future()
+        # Why calls are refused; None while they are taken.
+        self._closed: Answer | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._attach(self._link)
+
+    def begin(self, tasks: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """Live in a task of this group, and return the task."""
+        self._life = tasks.create_task(self.live(), name=f"worker of {self._id}")
+        return self._life
+
+    @property
+    def pid(self) -> int:
+        """The process id of the present worker, or of the last one."""
+        return self._link.process.pid
+
+    async def infer(self, calls: Sequence[Call], *, may_wait: bool = False) -> Sequence[Answer]:
+        """Return one answer per call; see `core.servable.Servable.infer`."""
+        if self._closed is not None:
+            return [self._closed] * len(calls)
+        if not calls:
+            return []
+        group = CallGroup(calls)
+        timer = self._expire_at(group, group.latest_seconds)
+        try:
+            if may_wait:
+                await self._put_when_room(group)
+            else:
+                self._queue.put(group.tickets)
+                self._dispatcher.pump()
+            await group.done
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if group.left:
+                self._settle(group.tickets, EXPIRED)
+        return group.answers()
+
+    async def wait_broken(self) -> Exception:
+        """Return the reason when no worker will come any more; see `core.servable`."""
+        return await asyncio.shield(self._broken)
+
+    def rebatch(self, batching: Batching) -> None:
+        """Batch by these rules from the next frame on."""
+        self._batching = batching
+        self._dispatcher.rebatch(batching)
+
+    async def unload(self) -> None:
+        """End the worker; see `core.servable.Servable.unload`."""
+        self.close(f"{self._id} was unloaded")
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life])
+        await self._link.wait_exit()
+
+    def close(self, message: str) -> None:
+        """Answer all calls inside with UNAVAILABLE, now and from now on, and kill the worker."""
+        if self._closed is None:
+            self._closed = Answer(Code.UNAVAILABLE, message=message)
+        orphans = self._dispatcher.detach()
+        self._settle([*orphans, *self._dispatcher.drain()], self._closed)
+        self._queue.wake()
+        self._link.kill()
+
+    async def live(self) -> None:
+        """Replace the worker whenever it dies, until it has died too often.
+
+        Cancellation: the worker is killed and gone; calls inside are answered UNAVAILABLE.
+        """
+        try:
+            while await self._replace(await self._next_death()):
+                pass
+        finally:
+            self.close(f"{self._id} was unloaded")
+            await self._link.wait_exit()
+
+    async def _next_death(self) -> str:
+        """Return the words for the worker's end when it has come."""
+        await self._lost.wait()
+        orphans = self._dispatcher.detach()
+        words = await self._link.wait_exit()
+        log.warning(
+            "worker.died",
+            model=self._id.model,
+            version=self._id.version,
+            pid=self.pid,
+            reason=words,
+            unanswered=len(orphans),
+        )
+        for ticket in orphans:
+            ticket.deaths += 1
+            if ticket.deaths >= _MAX_DEATHS_OF_A_CALL:
+                ticket.settle(Answer(Code.UNAVAILABLE, message=f"worker died: {words}"))
+        self._dispatcher.suspect(ticket for ticket in orphans if ticket.answer is None)
+        return words
+
+    async def _replace(self, words: str) -> bool:
+        """Start the next worker; return whether there is one."""
+        began = self._loop.time()
+        while not self._dies_too_often():
+            try:
+                link, self.signature_def = await self._start(self._batching)
+            except LoadCrashed as error:
+                words = str(error)
+                continue
+            except LoadError as error:
+                self._break(error)
+                return False
+            self._attach(link)
+            log.info(
+                "worker.replaced",
+                model=self._id.model,
+                version=self._id.version,
+                pid=self.pid,
+                duration_seconds=round(self._loop.time() - began, 3),
+            )
+            return True
+        self._break(
+            LoadCrashed(
+                f"the worker died {self._options.max_deaths} times within "
+                f"{self._options.deaths_window_seconds:g} s, last: {words}"
+            )
+        )
+        return False
+
+    def _dies_too_often(self) -> bool:
+        """Count a death; whether it was one too many."""
+        now = self._loop.time()
+        self._deaths.append(now)
+        is_full = len(self._deaths) == self._options.max_deaths
+        return is_full and now - self._deaths[0] <= self._options.deaths_window_seconds
+
+    def _attach(self, link: Link) -> None:
+        self._link = link
+        self._lost.clear()
+        link.on_end = self._lost.set
+        if link.is_lost:
+            self._lost.set()
+        self._dispatcher.attach(link)
+
+    def _break(self, error: LoadError) -> None:
+        self.close(str(error))
+        self._broken.set_result(error)
+
+    async def _put_when_room(self, group: CallGroup) -> None:
+        """Queue all calls of a group, in order, as room comes up."""
+        remaining = deque(group.tickets)
+        while True:
+            self._queue.put_some(remaining)
+            self._dispatcher.pump()
+            if not remaining:
+                return
+            await self._queue.wait_room()
+            if self._closed is not None:
+                self._settle(remaining, self._closed)
+                return
+
+    def _expire_at(self, group: CallGroup, when: float) -> asyncio.TimerHandle | None:
+        if when == float("inf"):
+            return None
+        return self._loop.call_at(when, self._expire, group)
+
+    def _expire(self, group: CallGroup) -> None:
+        """Answer the calls of a group that have not been sent; soon after, those that have."""
+        self._settle([ticket for ticket in group.tickets if not ticket.is_sent], EXPIRED)
+        if group.left:
+            self._loop.call_later(
+                self._options.answer_grace_seconds, self._settle, group.tickets, EXPIRED
+            )
+
+    def _settle(self, tickets: Iterable[Ticket], answer: Answer) -> None:
+        for ticket in tickets:
+            self._queue.settle(ticket, answer)
+        self._queue.sweep()

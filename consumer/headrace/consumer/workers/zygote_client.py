@@ -1,0 +1,145 @@
+"""The node's side of the zygotes: start them, and have them fork workers.
+
+Imports no platform. A zygote that dies takes its workers along (they die with their parent); the
+next fork starts another, and the servables replace their workers in the normal way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from headrace.consumer.core.errors import LoadCrashed, LoadTimedOut, ModelRejected
+from headrace.consumer.platforms.platform import known_platforms
+from headrace.consumer.workers.zygote_life import WorkerProcess, ZygoteLife
+
+
+class Zygote:
+    """One platform's zygote process.
+
+    Entering the context starts it and does not wait for the import; the first `fork` does.
+
+    **Concurrency:** event loop only.
+    """
+
+    def __init__(
+        self,
+        platform: str,
+        *,
+        start_timeout_seconds: float = 120.0,
+        fork_timeout_seconds: float = 30.0,
+    ) -> None:
+        self.platform = platform
+        self._start_timeout = start_timeout_seconds
+        self._fork_timeout = fork_timeout_seconds
+        self._life: ZygoteLife | None = None
+        self._starting = asyncio.Lock()
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        await self._running()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_closed = True
+        if self._life is not None:
+            await self._life.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._life.process.pid if self._life and not self._life.is_over else None
+
+    async def fork(self) -> WorkerProcess:
+        """Return a fresh worker that has loaded nothing.
+
+        Raises:
+            ModelRejected: the platform cannot be imported here.
+            LoadTimedOut: the import, or the fork, takes too long.
+            LoadCrashed: the zygote died meanwhile.
+
+        Cancellation: a worker forked after all is killed as soon as it is known.
+        """
+        life = await self._running()
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                await asyncio.shield(life.ready)
+        except TimeoutError:
+            await life.stop()
+            raise LoadTimedOut(
+                f"platform {self.platform} was not imported within {self._start_timeout:g} s"
+            ) from None
+        try:
+            async with asyncio.timeout(self._fork_timeout):
+                return await life.fork()
+        except TimeoutError:
+            await life.stop()
+            raise LoadTimedOut(
+                f"the zygote of platform {self.platform} did not fork within "
+                f"{self._fork_timeout:g} s"
+            ) from None
+
+    async def _running(self) -> ZygoteLife:
+        """Return the living process, started if need be."""
+        async with self._starting:
+            if self._is_closed:
+                raise LoadCrashed(f"the zygote of platform {self.platform} is closed")
+            if self._life is None or self._life.is_over:
+                if self._life is not None:
+                    await self._life.stop()
+                self._life = await ZygoteLife.start(self.platform)
+            return self._life
+
+
+class Zygotes:
+    """One zygote a platform: those of `prestart` at once, others when first asked for.
+
+    **Concurrency:** event loop only.
+    """
+
+    def __init__(self, *, prestart: Sequence[str] = ("tensorflow",)) -> None:
+        self._prestart = prestart
+        self._zygotes: dict[str, Zygote] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        for platform in self._prestart:
+            await self._zygote(platform)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def fork(self, platform: str) -> WorkerProcess:
+        """Return a fresh worker of a platform; see `Zygote.fork`.
+
+        Raises:
+            ModelRejected: also when no platform has that name.
+        """
+        if platform not in known_platforms():
+            known = ", ".join(sorted(known_platforms()))
+            raise ModelRejected(
+                f"platform {platform!r} is not known here; known platforms are: {known}"
+            )
+        return await (await self._zygote(platform)).fork()
+
+    async def _zygote(self, platform: str) -> Zygote:
+        async with self._opening:
+            if platform not in self._zygotes:
+                zygote = Zygote(platform)
+                self._zygotes[platform] = await self._stack.enter_async_context(zygote)
+            return self._zygotes[platform]

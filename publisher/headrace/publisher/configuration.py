@@ -1,0 +1,148 @@
+"""Changes to a model's configuration, and the check that the result makes sense."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from headrace.publisher.errors import InvalidArgument
+from headrace.schemas.records import (
+    MAX_VERSION,
+    Batching,
+    ModelConfig,
+    PolicyKind,
+    Preserving,
+    VersionPolicy,
+    check_model_name,
+    check_version,
+)
+
+LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,127}")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
+_MAX_WEIGHT: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """What to change of a model's configuration; None leaves a field as it is.
+
+    `labels` are added or moved, `unlabel` are removed. `split` replaces the whole split; an empty
+    one ends it.
+    """
+
+    model: str
+    policy: VersionPolicy | None = None
+    preserving: Preserving | None = None
+    labels: Mapping[str, int] = field(default_factory=dict[str, int])
+    unlabel: Sequence[str] = ()
+    split: Mapping[str, int] | None = None
+    max_batch_rows: int | None = None
+    batch_timeout_micros: int | None = None
+
+    def apply(self, config: ModelConfig) -> ModelConfig:
+        """Return `config` with this change.
+
+        Raises:
+            InvalidArgument: a label to remove is not there.
+        """
+        unknown = [label for label in self.unlabel if label not in config.labels]
+        if unknown:
+            raise InvalidArgument(
+                f"model {self.model!r} has no label {', '.join(unknown)}: its labels are "
+                f"{', '.join(sorted(config.labels)) or 'none'}"
+            )
+        labels = {name: v for name, v in config.labels.items() if name not in self.unlabel}
+        rows, micros = self.max_batch_rows, self.batch_timeout_micros
+        batching = Batching(
+            max_rows=config.batching.max_rows if rows is None else rows,
+            timeout_micros=config.batching.timeout_micros if micros is None else micros,
+        )
+        return replace(
+            config,
+            policy=self.policy or config.policy,
+            preserving=self.preserving or config.preserving,
+            labels=labels | dict(self.labels),
+            split=config.split if self.split is None else dict(self.split),
+            batching=batching,
+        )
+
+
+def check(config: ModelConfig) -> None:
+    """Raise InvalidArgument, in words, unless the configuration makes sense by itself."""
+    check_name(config.model)
+    _check_policy(config.policy)
+    for label, version in config.labels.items():
+        if LABEL.fullmatch(label) is None:
+            raise InvalidArgument(
+                f"label {label!r} is not allowed: use 1 to 128 letters, digits, '.', '_' or '-', "
+                "beginning with a letter or '_' (a number would read as a version)"
+            )
+        check_number(version, f"label {label!r}: ")
+    _check_split(config)
+    if config.batching.max_rows < 1:
+        raise InvalidArgument(
+            f"max batch rows {config.batching.max_rows} is not allowed: use 1 or more"
+        )
+    if config.batching.timeout_micros < 0:
+        raise InvalidArgument(
+            f"batch timeout {config.batching.timeout_micros} is not allowed: use 0 or more "
+            "microseconds"
+        )
+
+
+def check_name(model: str) -> None:
+    """Raise InvalidArgument unless `model` can be a model's name."""
+    try:
+        check_model_name(model)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+
+
+def check_number(version: int, prefix: str = "") -> None:
+    """Raise InvalidArgument unless `version` can be a version number."""
+    try:
+        check_version(version)
+    except ValueError as error:
+        raise InvalidArgument(f"{prefix}{error}") from error
+
+
+def policy_words(policy: VersionPolicy) -> str:
+    """Return a version policy as one writes it on the command line."""
+    if policy.kind is PolicyKind.LATEST:
+        return f"latest:{policy.latest}"
+    if policy.kind is PolicyKind.SPECIFIC:
+        return f"specific:{','.join(str(version) for version in policy.versions)}"
+    return "all"
+
+
+def _check_policy(policy: VersionPolicy) -> None:
+    if policy.kind is PolicyKind.LATEST and policy.latest < 1:
+        raise InvalidArgument(f"policy latest:{policy.latest} is not allowed: use latest:1 or more")
+    if policy.kind is PolicyKind.SPECIFIC:
+        if not policy.versions:
+            raise InvalidArgument("policy specific names no version: use specific:3,5")
+        for version in policy.versions:
+            check_number(version, "policy: ")
+
+
+def _check_split(config: ModelConfig) -> None:
+    if not config.split:
+        return
+    for arm, weight in config.split.items():
+        if arm not in config.labels and not _is_version(arm):
+            raise InvalidArgument(
+                f"split arm {arm!r} is neither a label of {config.model!r} nor a version number: "
+                f"its labels are {', '.join(sorted(config.labels)) or 'none'}"
+            )
+        if not 0 <= weight <= _MAX_WEIGHT:
+            raise InvalidArgument(
+                f"split weight {weight} of {arm!r} is not allowed: use 0 to {_MAX_WEIGHT}"
+            )
+    if sum(config.split.values()) == 0:
+        raise InvalidArgument("the split's weights add up to 0: give one arm a weight above 0")
+
+
+def _is_version(arm: str) -> bool:
+    return _NUMBER.fullmatch(arm) is not None and 0 < int(arm) <= MAX_VERSION

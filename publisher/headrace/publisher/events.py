@@ -1,0 +1,44 @@
+"""What became of a wish: the results that a publisher returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.schemas.records import ModelConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A version whose event is in the log; `served_by` names the nodes that `wait` saw serve it."""
+
+    model: str
+    version: int
+    digest: str
+    uri: str
+    control_offset: int
+    served_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retired:
+    """A retired version; `released_by` names the live nodes that `wait` saw without it."""
+
+    model: str
+    version: int
+    control_offset: int
+    released_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """A model's configuration as the log has it now."""
+
+    config: ModelConfig
+    control_offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """The control-topic keys that were removed."""
+
+    keys: tuple[str, ...]

@@ -1,0 +1,90 @@
+"""Settings: flags over environment over file, and faults in words."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from headrace.consumer.__main__ import main
+from headrace.consumer.core.errors import NodeError
+from headrace.consumer.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"HEADRACE_{name.upper()}", raising=False)
+
+
+def test_flag_beats_environment_beats_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each source is overruled by the one before it."""
+    file = tmp_path / "headrace.toml"
+    file.write_text('grpc_port = 1\nhttp_port = 1\ngroup = "file"\n')
+    monkeypatch.setenv("HEADRACE_GRPC_PORT", "2")
+    monkeypatch.setenv("HEADRACE_HTTP_PORT", "2")
+    settings = Settings.from_arguments(["--config", str(file), "--grpc-port", "3"])
+    assert (settings.grpc_port, settings.http_port, settings.group) == (3, 2, "file")
+
+
+def test_file_named_by_the_environment_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HEADRACE_CONFIG does what --config does."""
+    (tmp_path / "h.toml").write_text('node_id = "n7"')
+    monkeypatch.setenv("HEADRACE_CONFIG", str(tmp_path / "h.toml"))
+    assert Settings.from_arguments([]).node == "n7"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--grpc-port", "70000"], "grpc_port"),
+        (["--drain-seconds", "-1"], "drain_seconds"),
+        (["--load-slots", "many"], "load_slots"),
+        (["--config", "/nowhere/headrace.toml"], "/nowhere/headrace.toml"),
+    ],
+)
+def test_faulty_setting_is_named(arguments: list[str], words: str) -> None:
+    """The message names the setting at fault."""
+    with pytest.raises(NodeError, match=words):
+        Settings.from_arguments(arguments)
+
+
+@pytest.mark.parametrize("text", ["unknown_key = 1", "grpc_port = ", "grpc_port = 'x'"])
+def test_faulty_file_is_refused_in_words(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unknown keys, broken TOML and wrong types end with code 2 and one line."""
+    file = tmp_path / "h.toml"
+    file.write_text(text)
+    assert main(["--config", str(file)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("headrace serve: settings that cannot be")
+    assert len(message.splitlines()) == 1
+
+
+def test_printed_settings_can_be_read_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--print-config prints TOML that means the same settings."""
+    assert main(["--print-config", "--node-id", 'quo"te', "--grpc-port", "77"]) == 0
+    text = capsys.readouterr().out
+    assert tomllib.loads(text)["grpc_port"] == 77
+    (tmp_path / "h.toml").write_text(text)
+    again = Settings.from_arguments(["--config", str(tmp_path / "h.toml")])
+    assert again.node == 'quo"te'
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/configuration.md has a row for each setting, with the flag and what it does."""
+    page = (ROOT / "docs/configuration.md").read_text()
+    for name, field in Settings.model_fields.items():
+        assert f"`--{name.replace('_', '-')}`" in page
+        assert field.description
+        assert field.description in page
