@@ -35,10 +35,21 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 TF: TypeAlias = Any
-Build: TypeAlias = Callable[[TF, Path], None]
+Tensor: TypeAlias = Any
+
+
+class Build(Protocol):
+    """A function that writes one model."""
+
+    __name__: str
+
+    def __call__(self, tf: TF, folder: Path) -> None:
+        """Write the model into a folder that does not exist yet."""
+        ...
+
 
 BRITTLE_VALUE = 13.0
 VOCABULARY = ("apple", "pear", "plum")
@@ -64,11 +75,11 @@ def model(name: str) -> Path:
             shutil.rmtree(fresh)
     found = folder / name
     if not found.is_dir():
-        raise LookupError(f"no model {name!r}; there are {sorted(os.listdir(folder))}")
+        raise LookupError(f"no model {name!r}; there are {[each.__name__ for each in BUILDS]}")
     return found
 
 
-def _save(tf: TF, folder: Path, **functions: Any) -> None:
+def _save(tf: TF, folder: Path, **functions: TF) -> None:
     """Save TF2 functions, each as a signature of its name."""
     module = tf.Module()
     for name, function in functions.items():
@@ -80,16 +91,17 @@ def half_plus_two(tf: TF, folder: Path) -> None:
     """TF2, with variables."""
     half, two = tf.Variable(0.5), tf.Variable(2.0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
-    def serve(x: Any) -> Any:
+    def serve(x: Tensor) -> Tensor:
         return {"y": half * x + two}
 
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+
     module = tf.Module()
-    module.half, module.two, module.serve = half, two, serve
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    module.half, module.two, module.serve = half, two, function
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
 
 
-def half_plus_two_tf1(tf: TF, folder: Path, *, main_op: Callable[[], Any] | None = None) -> None:
+def half_plus_two_tf1(tf: TF, folder: Path, *, main_op: Callable[[], TF] | None = None) -> None:
     """TF1, with a resource variable; `main_op` makes an op to run at load."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
@@ -109,88 +121,114 @@ def half_plus_two_tf1(tf: TF, folder: Path, *, main_op: Callable[[], Any] | None
 def upper(tf: TF, folder: Path) -> None:
     """Strings in, strings out."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def serve(text: Any) -> Any:
+    def serve(text: Tensor) -> Tensor:
         return {"upper": tf.strings.upper(text)}
 
-    _save(tf, folder, serving_default=serve)
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+
+    _save(tf, folder, serving_default=function)
 
 
 def sum_and_product(tf: TF, folder: Path) -> None:
     """Two inputs, two outputs."""
     spec = [tf.TensorSpec([None, 3], tf.float32, name=name) for name in ("a", "b")]
 
-    @tf.function(input_signature=spec)
-    def serve(a: Any, b: Any) -> Any:
+    def serve(a: Tensor, b: Tensor) -> Tensor:
         return {"sum": a + b, "product": a * b}
 
-    _save(tf, folder, serving_default=serve)
+    function = tf.function(serve, input_signature=spec)
+
+    _save(tf, folder, serving_default=function)
 
 
 def next_int64(tf: TF, folder: Path) -> None:
     """Integers, and two signatures."""
     spec = [tf.TensorSpec([None], tf.int64, name="x")]
-    up = tf.function(lambda x: {"y": x + 1}, input_signature=spec)
-    down = tf.function(lambda x: {"y": x - 1}, input_signature=spec)
-    _save(tf, folder, serving_default=up, previous=down)
+
+    def up(x: Tensor) -> Tensor:
+        return {"y": x + 1}
+
+    def down(x: Tensor) -> Tensor:
+        return {"y": x - 1}
+
+    _save(
+        tf,
+        folder,
+        serving_default=tf.function(up, input_signature=spec),
+        previous=tf.function(down, input_signature=spec),
+    )
 
 
 def total(tf: TF, folder: Path) -> None:
     """A scalar output."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def serve(x: Any) -> Any:
+    def serve(x: Tensor) -> Tensor:
         return {"total": tf.reduce_sum(x)}
 
-    _save(tf, folder, serving_default=serve)
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+
+    _save(tf, folder, serving_default=function)
 
 
 def positives(tf: TF, folder: Path) -> None:
     """An output whose rows are not those of the input."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def serve(x: Any) -> Any:
+    def serve(x: Tensor) -> Tensor:
         return {"y": tf.boolean_mask(x, x > 0)}
 
-    _save(tf, folder, serving_default=serve)
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+
+    _save(tf, folder, serving_default=function)
 
 
 def sleepy(tf: TF, folder: Path) -> None:
     """A loop that lasts as long as asked."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="seconds")])
-    def serve(seconds: Any) -> Any:
+    def serve(seconds: Tensor) -> Tensor:
         end = tf.timestamp() + tf.cast(tf.reduce_max(seconds), tf.float64)
-        turns = tf.while_loop(lambda _: tf.timestamp() < end, lambda i: [i + 1], [0])[0]
+
+        def is_early(_turn: Tensor) -> Tensor:
+            return tf.timestamp() < end
+
+        def turn(number: Tensor) -> Tensor:
+            return [number + 1]
+
+        turns = tf.while_loop(is_early, turn, [0])[0]
         return {"seconds": seconds + 0 * tf.cast(turns, tf.float32)}
 
-    _save(tf, folder, serving_default=serve)
+    function = tf.function(
+        serve, input_signature=[tf.TensorSpec([None], tf.float32, name="seconds")]
+    )
+
+    _save(tf, folder, serving_default=function)
 
 
 def picky(tf: TF, folder: Path) -> None:
     """A model that raises."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def serve(x: Any) -> Any:
+    def serve(x: Tensor) -> Tensor:
         tf.debugging.assert_less(x, 100.0, message="x is too large")
         return {"y": tf.identity(x)}
 
-    _save(tf, folder, serving_default=serve)
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+
+    _save(tf, folder, serving_default=function)
 
 
 def brittle(tf: TF, folder: Path) -> None:
     """A model that takes its process down."""
 
-    def die() -> Any:
+    def die() -> Tensor:
         with tf.control_dependencies([tf.raw_ops.Abort(error_msg="brittle")]):
             return tf.constant(0.0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def serve(x: Any) -> Any:
+    def serve(x: Tensor) -> Tensor:
         is_fatal = tf.reduce_any(tf.equal(x, BRITTLE_VALUE))
         return {"y": x + tf.cond(is_fatal, die, lambda: tf.constant(0.0))}
 
-    _save(tf, folder, serving_default=serve)
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+
+    _save(tf, folder, serving_default=function)
 
 
 def hostile(tf: TF, folder: Path) -> None:
@@ -212,12 +250,13 @@ def vocabulary(tf: TF, folder: Path) -> None:
     module = tf.Module()
     module.table = tf.lookup.StaticHashTable(initializer, default_value=-1)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word")])
-    def serve(word: Any) -> Any:
+    def serve(word: Tensor) -> Tensor:
         return {"id": module.table.lookup(word)}
 
-    module.serve = serve
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None], tf.string, name="word")])
+
+    module.serve = function
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
     words.unlink()
 
 
@@ -226,7 +265,7 @@ def _recording(tf: TF, folder: Path) -> str:
     return str(folder / "assets.extra" / "tf_serving_warmup_requests")
 
 
-def _record(tf: TF, folder: Path, x: Any) -> None:
+def _record(tf: TF, folder: Path, x: list[list[float]]) -> None:
     apis = importlib.import_module("tensorflow_serving.apis.prediction_log_pb2")
     log = apis.PredictionLog()
     log.predict_log.request.model_spec.name = "ignored"
@@ -271,7 +310,7 @@ def _build_all(root: Path) -> None:
     tf = importlib.import_module("tensorflow")
     root.mkdir(parents=True)
     for build in BUILDS:
-        build(tf, root / getattr(build, "__name__", ""))
+        build(tf, root / build.__name__)
 
 
 if __name__ == "__main__":

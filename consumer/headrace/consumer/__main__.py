@@ -27,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(_run_until_signal(settings))
     except (NodeError, PublisherError, BaseExceptionGroup) as failure:
-        failures = _leaves(failure)
-        if not all(isinstance(error, (NodeError, PublisherError)) for error in failures):
+        leaves = _leaves(failure)
+        if not all(isinstance(leaf, (NodeError, PublisherError)) for leaf in leaves):
             raise
-        for error in failures:
-            sys.stderr.write(f"headrace serve: {error}\n")
+        for leaf in leaves:
+            sys.stderr.write(f"headrace serve: {leaf}\n")
         return 1
     return 0
 

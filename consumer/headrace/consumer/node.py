@@ -26,13 +26,15 @@ from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
 from headrace.consumer.rpc.door import GrpcDoor, GrpcOptions
 from headrace.consumer.settings import Settings
-from headrace.consumer.stream.door import KafkaDoor, StreamOptions
+from headrace.consumer.stream.door import KafkaDoor
+from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.web.door import HttpDoor, HttpOptions
 from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.publisher.connection import KafkaConnection
 from headrace.schemas.records import ServableState, ServableStatus
+from headrace.schemas.topics import specs
 
 log = structlog.get_logger()
 
@@ -72,9 +74,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
     rpc = GrpcDoor(serving_map, monitor, readiness, _grpc_options(settings))
     control = ControlLog(
-        connection, settings.control_topic, creates_topic=settings.create_topics
+        connection,
+        settings.control_topic,
+        creates=specs(settings.topics) if settings.create_topics else (),
     )
-    stream = KafkaDoor(serving_map, readiness, connection, _stream_options(settings))
+    stream = KafkaDoor(connection, serving_map, readiness, _stream_options(settings))
 
     async with web, status, zygotes, loader, manager, rpc, asyncio.TaskGroup() as tasks:
         status.serve_at(
@@ -174,6 +178,6 @@ def _stream_options(settings: Settings) -> StreamOptions:
         topics=settings.topics,
         group=settings.group,
         node=settings.node,
-        default_timeout_seconds=settings.default_timeout_seconds,
-        drain_seconds=settings.drain_seconds,
+        default_deadline_seconds=settings.default_timeout_seconds,
+        drain_timeout_seconds=settings.drain_seconds,
     )

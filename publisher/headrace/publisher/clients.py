@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     class KafkaError(Exception):
         """The root of aiokafka's errors."""
 
+        retriable: bool
+
     class KafkaConnectionError(KafkaError):
         """No broker could be reached, or it closed the connection."""
 

@@ -106,24 +106,19 @@ class KafkaConnection:
             client = build()
             try:
                 async with asyncio.timeout(left):
-                    await client.start()
+                    await _start(client)
+                return client
             except KafkaConnectionError:
                 # Its text is aiokafka's list of addresses; the reasons only go to its log.
-                await _discard(client)
                 cause = "nothing there answers as a Kafka broker"
             except (TimeoutError, OSError) as error:
-                await _discard(client)
                 cause = str(error) or cause
             except KafkaError as error:
-                await _discard(client)
-                raise BrokerRefused(
-                    f"Kafka at {self.bootstrap_servers} refused the connection: {error!r}"
-                ) from error
-            except BaseException:
-                await _discard(client)
-                raise
-            else:
-                return client
+                if not error.retriable:
+                    raise BrokerRefused(
+                        f"Kafka at {self.bootstrap_servers} refused the connection: {error!r}"
+                    ) from error
+                cause = repr(error)
             await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 2, 1.0)
         raise BrokerUnreachable(self._unreachable(cause))
@@ -149,8 +144,16 @@ async def close(stopping: Awaitable[None]) -> None:
             await stopping
 
 
-async def _discard(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
-    await close(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+async def _start(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
+    """Start a client, or close what it had opened by the time it failed."""
+    try:
+        await client.start()
+        # Its tasks must have begun: stop() passes on the cancellation of one that had not, and
+        # then leaves the sockets open.
+        pass
+    except BaseException:
+        await close(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+        raise
 
 
 async def _close_producer(producer: AIOKafkaProducer) -> None:

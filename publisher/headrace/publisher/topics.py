@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
-from headrace.publisher.clients import AIOKafkaAdminClient, KafkaError, NewTopic, error_class
+from headrace.publisher.clients import (
+    AIOKafkaAdminClient,
+    KafkaConnectionError,
+    KafkaError,
+    NewTopic,
+    error_class,
+)
 from headrace.publisher.connection import KafkaConnection
-from headrace.publisher.errors import BrokerRefused, TopicMismatch
+from headrace.publisher.errors import BrokerRefused, BrokerUnreachable, TopicMismatch
 from headrace.schemas.topics import TopicSpec
 
-_CREATE_TIMEOUT_MS: Final = 15_000
+_CREATE_TIMEOUT_MS: Final = 10_000
+_ANSWER_SECONDS: Final = 15.0
+_RETRY_SECONDS: Final = 0.2
 _PREFERRED_REPLICAS: Final = 3
 _ALREADY_EXISTS: Final = 36
 _NONE: Final = 0
 # Errors that describe one partition's moment (no leader yet, a replica away), not the topic.
 _PASSING: Final = frozenset({_NONE, 5, 9})
+
+T = TypeVar("T")
 
 
 async def ensure_topics(connection: KafkaConnection, specs: Sequence[TopicSpec]) -> list[str]:
@@ -29,17 +41,21 @@ async def ensure_topics(connection: KafkaConnection, specs: Sequence[TopicSpec])
         BrokerRefused: the broker would not create a topic; the message carries its words.
         TopicMismatch: a topic that must have one partition has another number of them.
     """
-    async with connection.admin() as admin:
-        try:
-            existing = await _partition_counts(admin, [spec.name for spec in specs])
-            missing = [spec for spec in specs if spec.name not in existing]
-            created = await _create(admin, missing) if missing else []
-            raced = [spec.name for spec in missing if spec.name not in created]
-            existing |= await _partition_counts(admin, raced) if raced else {}
-        except KafkaError as error:
-            raise BrokerRefused(f"Kafka did not answer about the topics: {error!r}") from error
+    names = [spec.name for spec in specs]
+    created: list[str] = []
+
+    async def create_missing(admin: AIOKafkaAdminClient) -> dict[str, int]:
+        existing = await _partition_counts(admin, names)
+        missing = [spec for spec in specs if spec.name not in existing]
+        if not missing:
+            return existing
+        created.extend(await _create(admin, missing))
+        return await _partition_counts(admin, names)
+
+    existing = await _ask(connection, create_missing)
     for spec in specs:
-        if spec.partitions == 1 and existing.get(spec.name, 1) != 1:
+        # A topic that was made a moment ago may be listed without its partitions.
+        if spec.partitions == 1 and existing.get(spec.name, 1) > 1:
             raise TopicMismatch(
                 f"topic {spec.name!r} has {existing[spec.name]} partitions and must have exactly "
                 "1, because its order is its meaning: delete it or name another one"
@@ -54,11 +70,8 @@ async def partition_counts(connection: KafkaConnection, names: Iterable[str]) ->
         BrokerUnreachable: no broker answered.
         BrokerRefused: the broker would not say.
     """
-    async with connection.admin() as admin:
-        try:
-            return await _partition_counts(admin, names)
-        except KafkaError as error:
-            raise BrokerRefused(f"Kafka did not answer about the topics: {error!r}") from error
+    wanted = list(names)
+    return await _ask(connection, lambda admin: _partition_counts(admin, wanted))
 
 
 async def require_topics(connection: KafkaConnection, names: Sequence[str]) -> dict[str, int]:
@@ -71,6 +84,33 @@ async def require_topics(connection: KafkaConnection, names: Sequence[str]) -> d
             f"{', '.join(missing)}: create them with 'headrace topics create'"
         )
     return counts
+
+
+async def _ask(
+    connection: KafkaConnection, question: Callable[[AIOKafkaAdminClient], Awaitable[T]]
+) -> T:
+    """Ask the cluster, again while it has no answer yet.
+
+    A broker that has just started, or lost touch with its controller, accepts connections and
+    knows neither brokers nor topics for a moment.
+    """
+    deadline = time.monotonic() + connection.connect_timeout_seconds
+    while True:
+        try:
+            async with connection.admin() as admin, asyncio.timeout(_ANSWER_SECONDS):
+                return await question(admin)
+        except (KafkaError, TimeoutError) as error:
+            is_passing = isinstance(error, TimeoutError) or error.retriable
+            if not is_passing:
+                raise BrokerRefused(
+                    f"Kafka at {connection.bootstrap_servers} refused: {error!r}"
+                ) from error
+            if time.monotonic() >= deadline:
+                raise BrokerUnreachable(
+                    f"Kafka at {connection.bootstrap_servers} is there and does not answer about "
+                    f"its topics ({error!r}): try again when it is up, or look at its log"
+                ) from error
+        await asyncio.sleep(_RETRY_SECONDS)
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
@@ -100,7 +140,11 @@ async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> lis
         )
         for spec in specs
     ]
-    response = await admin.create_topics(wanted, timeout_ms=_CREATE_TIMEOUT_MS)
+    try:
+        response = await admin.create_topics(wanted, timeout_ms=_CREATE_TIMEOUT_MS)
+    except AttributeError as error:
+        # What aiokafka 0.14 makes of metadata that names no controller.
+        raise KafkaConnectionError("the cluster has no controller yet") from error
     created: list[str] = []
     for name, code, *words in response.topic_errors:
         if code == _NONE:

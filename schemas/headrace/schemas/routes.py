@@ -7,10 +7,10 @@ has a route, and the worker finds the rest.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from headrace.schemas.codec import MAX_BYTES, SHIPPED, decode, encode, fingerprint_of
-from headrace.schemas.records import InferenceRequest
+from headrace.schemas.records import InferenceRequest, Route
 from headrace.schemas.writer_schemas import HEADER_BYTES, WriterSchemas
 
 MAX_CACHED_ROUTES: Final = 1024
@@ -24,14 +24,6 @@ _MAX_LONG_BYTES: Final = 10
 _EMPTY_ROUTE_BYTES: Final = 3
 # What makes a route a whole record: the empty rest of one, so that the codec reads the route.
 _REST: Final = encode(InferenceRequest(model="", signature=""))[HEADER_BYTES + _EMPTY_ROUTE_BYTES :]
-
-
-class Route(NamedTuple):
-    """The version that a request wants: named by number, by label, or left to the node."""
-
-    model: str
-    version: int | None
-    label: str | None
 
 
 class RouteReader:

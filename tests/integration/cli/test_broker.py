@@ -41,8 +41,8 @@ async def _command(
         yield process
     finally:
         if process.returncode is None:
-            process.kill()
-        await process.communicate()
+            process.terminate()
+        await _ended(process)
 
 
 async def _ready(process: asyncio.subprocess.Process) -> str:
@@ -171,7 +171,7 @@ async def test_refuses_to_create_topics_by_itself(bootstrap_servers: str, unique
         await producer.stop()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_stops_on_a_signal_with_exit_code_0(number: signal.Signals, tmp_path: Path) -> None:
     """Nothing is left: no Kafka, no temporary data, no second line on standard output."""
     async with _command("--port", "0", env={"TMPDIR": str(tmp_path)}) as process:
@@ -201,9 +201,9 @@ async def test_a_signal_during_the_start_stops_it_as_well(tmp_path: Path) -> Non
     assert not _data_folders(tmp_path)
 
 
-async def test_kafka_dies_with_a_command_that_is_killed() -> None:
+async def test_kafka_dies_with_a_command_that_is_killed(tmp_path: Path) -> None:
     """Even kill -9 leaves no Java behind."""
-    async with _command("--port", "0") as process:
+    async with _command("--port", "0", env={"TMPDIR": str(tmp_path)}) as process:
         await _ready(process)
         [kafka] = _children(process.pid)
 

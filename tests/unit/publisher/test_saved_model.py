@@ -99,14 +99,14 @@ def test_refuses_a_model_without_signatures(tmp_path: Path) -> None:
 def test_refuses_a_model_that_is_not_for_serving(tmp_path: Path) -> None:
     """Only the graph tagged `serve` is what nodes load."""
     folder = write_saved_model(tmp_path / "m", tags=("train", "gpu"))
-    with pytest.raises(InvalidModel, match="no graph tagged 'serve', it has 'train', 'gpu'"):
+    with pytest.raises(InvalidModel, match=r"no graph tagged 'serve', it has 'train', 'gpu'"):
         inspect(folder)
 
 
 def test_refuses_paths_that_are_no_folder(tmp_path: Path) -> None:
     """Nothing there, and a file, are told apart."""
     folder = write_saved_model(tmp_path / "m")
-    with pytest.raises(InvalidModel, match="there is nothing at .*/nowhere"):
+    with pytest.raises(InvalidModel, match=r"there is nothing at .*/nowhere"):
         inspect(tmp_path / "nowhere")
     with pytest.raises(InvalidModel, match=r"is a file.*did you mean its folder, .*/m\?"):
         inspect(folder / "saved_model.pb")

@@ -3,10 +3,10 @@
 import uuid
 from pathlib import Path
 
-import fsspec  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 
 from headrace.publisher.errors import InvalidModel, StoreError
+from headrace.publisher.filesystems import url_to_fs
 from headrace.publisher.store import ArtifactStore
 from headrace.schemas.manifest import Manifest, scan
 from tests.fakes.saved_models import write_saved_model
@@ -31,9 +31,10 @@ def ignore(done: int, total: int) -> None:
 
 def stored_files(uri: str) -> dict[str, bytes]:
     """Return what lies below a URI, by relative path."""
-    filesystem, root = fsspec.core.url_to_fs(uri)
+    filesystem, root = url_to_fs(uri)
     return {
-        path.removeprefix(f"{root}/"): filesystem.cat_file(path) for path in filesystem.find(root)
+        path.removeprefix(f"{root}/"): filesystem.cat_file(path)
+        for path in filesystem.find(root, detail=True)
     }
 
 
@@ -54,7 +55,7 @@ def test_puts_the_same_artefact_once(store_uri: str, model: Path) -> None:
     for path in listed.files:
         (model / path).unlink()
     ticks: list[tuple[int, int]] = []
-    assert store.put(model, listed, lambda *tick: ticks.append(tick)) == first
+    assert store.put(model, listed, lambda done, total: ticks.append((done, total))) == first
     assert ticks == [(listed.size_bytes, listed.size_bytes)]
 
 
@@ -64,7 +65,7 @@ def test_completes_what_is_incomplete(store_uri: str, model: Path, lost: str) ->
     store, listed = ArtifactStore(store_uri), scan(model)
     uri = store.put(model, listed, ignore)
     whole = stored_files(uri)
-    filesystem, root = fsspec.core.url_to_fs(uri)
+    filesystem, root = url_to_fs(uri)
     filesystem.rm_file(f"{root}/{lost}")
     assert store.put(model, listed, ignore) == uri
     assert stored_files(uri) == whole
@@ -74,7 +75,7 @@ def test_reports_bytes_up_to_the_total(store_uri: str, model: Path) -> None:
     """Progress goes from nothing to everything and never back."""
     listed = scan(model)
     ticks: list[tuple[int, int]] = []
-    ArtifactStore(store_uri).put(model, listed, lambda *tick: ticks.append(tick))
+    ArtifactStore(store_uri).put(model, listed, lambda done, total: ticks.append((done, total)))
     done = [tick[0] for tick in ticks]
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, listed.size_bytes)

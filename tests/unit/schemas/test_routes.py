@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from headrace.schemas import routes
 from headrace.schemas.codec import decode, encode, fingerprint_of
 from headrace.schemas.errors import UnknownFingerprint, WireError
-from headrace.schemas.records import InferenceRequest, ModelConfig, Tensor
-from headrace.schemas.routes import Route, RouteReader, read_route
+from headrace.schemas.records import InferenceRequest, ModelConfig, Route, Tensor
+from headrace.schemas.routes import RouteReader, read_route
 from headrace.schemas.writer_schemas import WriterSchemas, load_current
 
 HEADER: Final = fingerprint_of(InferenceRequest)

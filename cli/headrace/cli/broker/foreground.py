@@ -10,11 +10,17 @@ from headrace.cli.broker.embedded import EmbeddedBroker
 from headrace.cli.broker.errors import BrokerError, KafkaProcessError
 from headrace.cli.broker.progress import Progress
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+def _stop_signals() -> list[signal.Signals]:
+    """Ctrl-C, a request to end, and a closed terminal unless the user said nohup."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 def run_in_foreground(port: int, data_dir: Path | None) -> int:
-    """Run a broker until SIGINT or SIGTERM, and return the exit code of the command."""
+    """Run a broker until SIGINT, SIGTERM or SIGHUP, and return the exit code of the command."""
     try:
         asyncio.run(_run_until_signal(port, data_dir))
     except BrokerError as error:
@@ -33,7 +39,7 @@ async def _run_until_signal(port: int, data_dir: Path | None) -> None:
     life = asyncio.timeout(None)
     try:
         async with life:
-            for number in _STOP_SIGNALS:
+            for number in _stop_signals():
                 loop.add_signal_handler(number, _end, life)
             await _serve(port, data_dir)
     except TimeoutError:

@@ -70,8 +70,10 @@ class Child:
     def failure(self, code: int) -> QuickstartFailed:
         """Return in words that the child ended with `code`, and the last line that it logged."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        last = next((line for line in reversed(lines) if line.strip()), "")
-        said = f", saying: {last.strip()[:300]}" if last else ""
+        # A traceback of an exception group ends in lines that only draw its tree.
+        drawn = (line.strip(" |+-") for line in reversed(lines))
+        last = next((line for line in drawn if line), "")
+        said = f", saying: {last[:300]}" if last else ""
         return QuickstartFailed(
             f"the {self.name} ended by itself (exit code {code}){said}; log: {self.log}"
         )

@@ -24,7 +24,9 @@ class Classifier:
     def __init__(self, training: Digits) -> None:
         import keras as untyped  # type: ignore[import-untyped] # noqa: PLC0415 - takes seconds
 
+        # Keras is not typed where it counts.
         keras: Any = untyped
+        self._keras = keras
         keras.utils.set_random_seed(_SEED)
         self._training = training
         self._random = np.random.default_rng(_SEED)
@@ -63,15 +65,19 @@ class Classifier:
         import tensorflow as tf  # type: ignore[import-untyped] # noqa: PLC0415 - as Keras
 
         tensorflow: Any = tf
-        pixels = self._training.images.shape[1]
+        shape = (None, self._training.images.shape[1])
 
         def read(image: object) -> dict[str, Any]:
             scores = tensorflow.nn.softmax(self._model(image))
             return {"scores": scores, "class": tensorflow.argmax(scores, axis=1)}
 
-        module = tensorflow.Module()
-        module.model = self._model
-        signature = tensorflow.function(
-            read, input_signature=[tensorflow.TensorSpec((None, pixels), "float32", name="image")]
+        # Not tf.saved_model.save: of a Keras 3 network it writes variables that a Session, which is
+        # what TensorFlow Serving and Headrace run models in, does not find again.
+        archive = self._keras.export.ExportArchive()
+        archive.track(self._model)
+        archive.add_endpoint(
+            "serving_default",
+            read,
+            input_signature=[tensorflow.TensorSpec(shape, "float32", name="image")],
         )
-        tensorflow.saved_model.save(module, str(folder), {"serving_default": signature})
+        archive.write_out(str(folder), verbose=False)

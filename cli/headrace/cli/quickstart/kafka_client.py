@@ -14,7 +14,7 @@ from headrace.schemas.records import InferenceRequest
 from headrace.schemas.tensors import to_tensor
 
 _LANES: Final = 2
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 64
 
 
 async def ask(

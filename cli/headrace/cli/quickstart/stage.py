@@ -6,6 +6,7 @@ Everything opened here is closed in reverse, also after a failure, Ctrl-C or SIG
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -40,7 +41,8 @@ class StageOptions:
 
 def run(options: StageOptions) -> int:
     """Run the quickstart and return the exit code of the command."""
-    quiet_logs()
+    # What aiokafka would log of the moments after a start, nobody here needs to read.
+    quiet_logs(level=logging.CRITICAL)
     try:
         return asyncio.run(_until_signal(options))
     except BaseExceptionGroup as group:

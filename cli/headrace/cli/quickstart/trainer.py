@@ -138,5 +138,8 @@ def _tell(message: Message) -> None:
     sys.stdout.buffer.flush()
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(train)
+
 if __name__ == "__main__":
-    typer.run(train)
+    app()

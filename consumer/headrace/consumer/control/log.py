@@ -27,7 +27,7 @@ from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError, TopicMismatch
 from headrace.publisher.topics import ensure_topics, partition_counts
 from headrace.schemas.errors import WireError
-from headrace.schemas.topics import Topics, specs
+from headrace.schemas.topics import Topics, TopicSpec, specs
 
 _LOG: Final = structlog.get_logger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.1
@@ -63,15 +63,21 @@ class ControlLog:
     Args:
         connection: where Kafka is.
         topic: the control topic; it must have exactly one partition.
-        creates_topic: make the topic when it does not exist, instead of waiting for it.
+        creates: the topics to make where they do not exist (None: the control topic alone);
+            with the control topic not among them, the log waits for somebody else to make it.
     """
 
     def __init__(
-        self, connection: KafkaConnection, topic: str, *, creates_topic: bool = True
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        *,
+        creates: Sequence[TopicSpec] | None = None,
     ) -> None:
         self._connection = connection
         self._partition = TopicPartition(topic, 0)
-        self._creates_topic = creates_topic
+        own = [spec for spec in specs(Topics(control=topic)) if spec.name == topic]
+        self._creates = own if creates is None else creates
         self._outage = Outage("control log")
         self._next: int | None = None
         self._end_at_start: int | None = None
@@ -120,9 +126,8 @@ class ControlLog:
         last_log = float("-inf")
         while True:
             try:
-                if self._creates_topic:
-                    wanted = [s for s in specs(Topics(control=topic)) if s.name == topic]
-                    await ensure_topics(self._connection, wanted)
+                if self._creates:
+                    await ensure_topics(self._connection, self._creates)
                 count = (await partition_counts(self._connection, [topic])).get(topic)
                 self._outage.ended()
             except TopicMismatch as error:

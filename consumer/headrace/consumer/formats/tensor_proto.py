@@ -23,6 +23,8 @@ from headrace.protos.tensorflow_pb2 import DataType, TensorProto, TensorShapePro
 MAX_BYTES: Final = 1 << 30
 """Of one decoded tensor: a few bytes may claim any shape, because the last value repeats."""
 
+MAX_RANK: Final = 64
+
 _STRING: Final = np.dtype(object)
 _FIELDS: Final[dict[int, tuple[Any, str]]] = {
     DataType.DT_FLOAT: (np.float32, "float_val"),
@@ -75,7 +77,11 @@ def from_tensor_proto(proto: TensorProto) -> Array:
         flat = _strings(proto.string_val, count)
     else:
         flat = _filled(_values(getattr(proto, field), dtype, field), count)
-    return flat.reshape(shape)
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:
+        # An empty tensor may have dimensions beside the zero that numpy cannot hold.
+        raise ValueError(f"shape {list(shape)} is too large for an array") from error
 
 
 def encode_tensor_proto(alias: str, array: Array) -> bytes:
@@ -126,6 +132,8 @@ def _shape(proto: TensorShapeProto, dtype: np.dtype[Any]) -> tuple[tuple[int, ..
     shape = tuple([dim.size for dim in proto.dim])
     if any(size < 0 for size in shape):
         raise ValueError(f"shape {list(shape)} has a negative dimension")
+    if len(shape) > MAX_RANK:
+        raise ValueError(f"it has {len(shape)} dimensions; at most {MAX_RANK}")
     count = math.prod(shape)
     if count * dtype.itemsize > MAX_BYTES:
         raise ValueError(f"shape {list(shape)} is over the limit of {MAX_BYTES} bytes a tensor")

@@ -3,6 +3,8 @@
 The classes under TYPE_CHECKING are declarations; at run time the names are aiokafka's own.
 """
 
+# ruff: noqa: D102 - what aiokafka documents
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,14 +14,13 @@ from headrace.publisher.clients import (
     AIOKafkaAdminClient,
     AIOKafkaConsumer,
     AIOKafkaProducer,
+    BatchBuilder,
     KafkaError,
     Message,
-    RecordPlace,
     TopicPartition,
 )
 
 if TYPE_CHECKING:
-    import asyncio
 
     class GroupConsumer(AIOKafkaConsumer):
         """A consumer that is a member of a group; see aiokafka 0.14."""
@@ -41,28 +42,6 @@ if TYPE_CHECKING:
         async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None: ...
         async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None: ...
 
-    class RecordBatch:
-        """Records for one partition, sent as one."""
-
-        def append(
-            self,
-            *,
-            timestamp: int | None,
-            key: bytes | None,
-            value: bytes | None,
-            headers: Sequence[tuple[str, bytes]] = (),
-        ) -> object | None: ...
-        def close(self) -> None: ...
-        def size(self) -> int: ...
-
-    class BatchProducer(AIOKafkaProducer):
-        """A producer that is given whole batches; see aiokafka 0.14."""
-
-        def create_batch(self) -> RecordBatch: ...
-        async def send_batch(
-            self, batch: RecordBatch, topic: str, *, partition: int
-        ) -> asyncio.Future[RecordPlace]: ...
-
     class ConfigAdmin(AIOKafkaAdminClient):
         """An admin client that reads settings; see aiokafka 0.14."""
 
@@ -76,29 +55,26 @@ if TYPE_CHECKING:
     class OffsetOutOfRange(KafkaError):
         """The offset asked for is not in the log any more, or not yet."""
 
-    class ConsumerStopped(Exception):  # noqa: N818 - aiokafka's own
+    class ConsumerStopped(Exception):
         """The consumer was stopped while somebody read from it."""
 
     TOPIC_KIND: int
 
 else:
     from aiokafka import AIOKafkaConsumer as GroupConsumer
-    from aiokafka import AIOKafkaProducer as BatchProducer
     from aiokafka import ConsumerRebalanceListener as RebalanceListener
     from aiokafka.admin import AIOKafkaAdminClient as ConfigAdmin
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
     from aiokafka.errors import ConsumerStoppedError as ConsumerStopped
     from aiokafka.errors import OffsetOutOfRangeError as OffsetOutOfRange
-    from aiokafka.producer.message_accumulator import BatchBuilder as RecordBatch
 
     TOPIC_KIND = ConfigResourceType.TOPIC
 
 
-
-
 __all__ = [
     "TOPIC_KIND",
-    "BatchProducer",
+    "AIOKafkaProducer",
+    "BatchBuilder",
     "ConfigAdmin",
     "ConfigResource",
     "ConsumerStopped",
@@ -107,6 +83,5 @@ __all__ = [
     "Message",
     "OffsetOutOfRange",
     "RebalanceListener",
-    "RecordBatch",
     "TopicPartition",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.consumer.core.errors import NodeError
 from headrace.schemas.topics import Topics
@@ -32,7 +32,7 @@ class StreamOptions:
 
     node: str
     group: str = "headrace"
-    topics: Topics = Topics()
+    topics: Topics = field(default_factory=Topics)
     request_topics: tuple[str, ...] = ()
     request_pattern: str | None = None
     max_batch_records: int = 1000

@@ -7,14 +7,37 @@ turn of the loop that read it.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from headrace.consumer.workers import frames
-from headrace.consumer.workers.zygote_life import WorkerProcess
 
 _EXIT_SECONDS: Final = 5.0
 """How long after a kill, or after the end of its stream, a process may take to be gone."""
+
+
+class Process(Protocol):
+    """What a link needs of the process at its other end; `zygote_life.WorkerProcess` has it."""
+
+    @property
+    def stream(self) -> socket.socket:
+        """The stream to the process, not yet in use."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def exited(self) -> asyncio.Future[str]:
+        """How it ended, in words, once it has."""
+        ...
+
+    def kill(self) -> None:
+        """End it now; when it has ended already, do nothing."""
+        ...
 
 
 class Link(asyncio.Protocol):
@@ -25,7 +48,7 @@ class Link(asyncio.Protocol):
     **Concurrency:** event loop only.
     """
 
-    def __init__(self, process: WorkerProcess) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.on_message: Callable[[frames.FromWorker], None] = _ignore
         self.on_end: Callable[[], None] = _nothing
@@ -35,21 +58,13 @@ class Link(asyncio.Protocol):
         self._buffer = bytearray()
         self._wanted = frames.LENGTH_BYTES
 
-    @classmethod
-    async def open(cls, process: WorkerProcess) -> Link:
-        """Connect to a worker that was just forked.
+    async def open(self) -> None:
+        """Connect to the worker, which was just forked.
 
-        Cancellation: the worker is killed.
+        Cancellation: what is left is to `kill` it.
         """
-        link = cls(process)
         loop = asyncio.get_running_loop()
-        try:
-            await loop.create_unix_connection(lambda: link, sock=process.stream)
-        except BaseException:
-            process.kill()
-            process.stream.close()
-            raise
-        return link
+        await loop.create_unix_connection(lambda: self, sock=self.process.stream)
 
     def send(self, message: frames.ToWorker) -> None:
         """Send a message; to a worker that is gone there is nothing to send.
@@ -67,6 +82,8 @@ class Link(asyncio.Protocol):
         self.process.kill()
         if self._transport is not None:
             self._transport.abort()
+        else:
+            self.process.stream.close()
 
     async def wait_exit(self) -> str:
         """Return how the process ended, in words; it is killed if it has not."""

@@ -82,6 +82,11 @@ class CallQueue:
     def __len__(self) -> int:
         return self._calls
 
+    @property
+    def kept(self) -> int:
+        """How many tickets are held, with those that are answered and not yet swept."""
+        return len(self._tickets)
+
     def put(self, tickets: Sequence[Ticket]) -> None:
         """Queue all tickets, or none.
 

@@ -30,8 +30,9 @@ async def start_worker(zygotes: Zygotes, order: frames.Load) -> LoadedWorker:
 
     Cancellation: the worker is gone when the cancelled call returns.
     """
-    link = await Link.open(await zygotes.fork(order.platform))
+    link = Link(await zygotes.fork(order.platform))
     try:
+        await link.open()
         reply = await _ask(link, order)
         if reply is None:
             words = await link.wait_exit()

@@ -66,7 +66,7 @@ class Zygote:
             LoadTimedOut: the import, or the fork, takes too long.
             LoadCrashed: the zygote died meanwhile.
 
-        Cancellation: a worker forked after all is killed as soon as it is known.
+        Cancellation: a worker forked after all is gone when the cancelled call returns.
         """
         life = await self._running()
         try:
@@ -136,6 +136,11 @@ class Zygotes:
                 f"platform {platform!r} is not known here; known platforms are: {known}"
             )
         return await (await self._zygote(platform)).fork()
+
+    def pid(self, platform: str) -> int | None:
+        """Return the process id of a platform's zygote, or None when it does not run."""
+        zygote = self._zygotes.get(platform)
+        return zygote.pid if zygote else None
 
     async def _zygote(self, platform: str) -> Zygote:
         async with self._opening:

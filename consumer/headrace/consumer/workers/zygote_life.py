@@ -99,7 +99,7 @@ class ZygoteLife:
         Raises:
             LoadCrashed: the zygote died, or the system refused to fork.
 
-        Cancellation: a worker forked after all is killed as soon as it is known.
+        Cancellation: a worker forked after all is gone when the cancelled call returns.
         """
         if self.is_over:
             raise self._gone()
@@ -111,10 +111,9 @@ class ZygoteLife:
         with theirs:
             self._send(control.Fork(number), [theirs.fileno()])
         try:
-            return await reply
+            return await asyncio.shield(reply)
         except asyncio.CancelledError:
-            if reply.done() and not reply.cancelled() and reply.exception() is None:
-                reply.result().kill()
+            await self._discard(reply)
             raise
 
     def kill(self, pid: int) -> None:
@@ -131,6 +130,17 @@ class ZygoteLife:
         except TimeoutError:
             log.warning("zygote.kill_unanswered", platform=self._platform, pid=self.process.pid)
         self._end()
+
+    async def _discard(self, reply: asyncio.Future[WorkerProcess]) -> None:
+        """End the worker of a fork that nobody wants any more."""
+        await asyncio.wait([reply], timeout=_STOP_SECONDS)
+        if not reply.done():
+            reply.cancel()
+        elif reply.exception() is None:
+            worker = reply.result()
+            worker.stream.close()
+            worker.kill()
+            await asyncio.wait([worker.exited], timeout=_STOP_SECONDS)
 
     def _kill_zygote(self) -> None:
         if self.process.returncode is None:

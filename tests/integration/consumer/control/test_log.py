@@ -151,7 +151,7 @@ async def test_waits_for_a_missing_topic_that_it_may_not_make(
 ) -> None:
     """Without the right to create topics the node says which one it waits for."""
     topic = f"{topic_prefix}later"
-    log = Follower(ControlLog(connection, topic, creates_topic=False))
+    log = Follower(ControlLog(connection, topic, creates=()))
     with capture_logs() as logs:
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(log.run())
@@ -170,7 +170,7 @@ async def test_refuses_a_topic_with_several_partitions(
     """A control topic without one order is an error that ends the node."""
     topic = f"{topic_prefix}wide"
     await ensure_topics(connection, [TopicSpec(name=topic, partitions=3)])
-    log = ControlLog(connection, topic, creates_topic=creates_topic)
+    log = ControlLog(connection, topic, creates=None if creates_topic else ())
     with pytest.raises(NodeError, match="3 partitions and must have exactly"):
         async with aclosing(log.batches()) as batches:
             await asyncio.wait_for(anext(batches), 20)

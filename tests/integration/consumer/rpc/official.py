@@ -53,9 +53,11 @@ class ModelStub(Protocol):
 
 def prediction_stub(channel: aio.Channel) -> PredictionStub:
     """Return a client of the prediction service."""
-    return cast("Any", prediction_service_pb2_grpc).PredictionServiceStub(channel)
+    made = cast("Any", prediction_service_pb2_grpc).PredictionServiceStub(channel)
+    return cast("PredictionStub", made)
 
 
 def model_stub(channel: aio.Channel) -> ModelStub:
     """Return a client of the model service."""
-    return cast("Any", model_service_pb2_grpc).ModelServiceStub(channel)
+    made = cast("Any", model_service_pb2_grpc).ModelServiceStub(channel)
+    return cast("ModelStub", made)

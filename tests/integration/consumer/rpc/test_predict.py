@@ -227,9 +227,7 @@ async def test_full_queue_is_resource_exhausted_at_once(rig: Rig, stub: Predicti
     servable = rig.serve("half_plus_two", 3, max_inside=1)
     servable.hold()
     inside = stub.Predict(request_of())
-    await asyncio.wait_for(
-        asyncio.gather(servable.wait_inside(1), inside.wait_for_connection()), 10
-    )
+    await asyncio.wait_for(servable.wait_inside(1), 10)
     error = await refusal(stub.Predict(request_of()))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await servable.release()
@@ -263,9 +261,10 @@ async def test_call_gets_the_nearer_deadline(
     """The worker is told the client's deadline, but never one beyond the default."""
     before = time.monotonic()
     await stub.Predict(request_of(), timeout=client_seconds)
+    after = time.monotonic()
     (call,) = servable_of(rig).calls
-    assert before < call.deadline_seconds <= time.monotonic() + granted_seconds
-    assert call.deadline_seconds > before + granted_seconds - 1
+    # On its way a timeout is rounded up a little.
+    assert before < call.deadline_seconds - granted_seconds + 1 < after + 2
 
 
 async def test_cancelled_call_is_dropped_from_the_queue(rig: Rig, stub: PredictionStub) -> None:
@@ -273,13 +272,11 @@ async def test_cancelled_call_is_dropped_from_the_queue(rig: Rig, stub: Predicti
     servable = servable_of(rig)
     servable.hold()
     call = stub.Predict(request_of())
-    started = asyncio.ensure_future(call.wait_for_connection())
     await asyncio.wait_for(servable.wait_inside(1), 10)
     call.cancel()
     await asyncio.wait_for(servable.wait_inside(0), 10)
     assert servable.cancelled == 1
     await asyncio.wait_for(rig.serving("half_plus_two", 3).wait_idle(), 10)
-    await asyncio.gather(started, return_exceptions=True)
 
 
 async def test_many_calls_wait_at_once_and_each_gets_its_own_answer(

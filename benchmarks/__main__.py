@@ -1,0 +1,129 @@
+"""`python -m benchmarks [NAME …] [--quick] [--output FOLDER]`, and `python -m benchmarks report`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import machine, report, results
+from benchmarks.measurement import Bench, BenchmarkError, Measured
+from headrace.cli.broker import BrokerError
+from headrace.publisher.connection import quiet_logs
+from headrace.publisher.errors import PublisherError
+
+_NAMES: Final = (
+    "version_events",
+    "control_replay",
+    "unload_memory",
+    "swaps_under_load",
+    "grpc_throughput",
+)
+_REPORT: Final = "report"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is named, or everything; return the exit code: 0 done, 1 something failed."""
+    options = _parse(arguments)
+    # Topics that are a second old have no leader yet, and aiokafka says so at length.
+    quiet_logs(level=logging.CRITICAL)
+    names: list[str] = options.names or list(_NAMES)
+    folder: Path | None = options.output or (None if options.quick else results.FOLDER)
+    try:
+        if names != [_REPORT]:
+            failed = [name for name in names if not _measure(name, folder, is_quick=options.quick)]
+            if failed:
+                _tell(f"not measured: {', '.join(failed)}")
+                return 1
+        if folder is not None:
+            _tell(f"wrote {report.write(folder)}")
+    except BenchmarkError as error:
+        _tell(str(error))
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure what docs/performance.md reports, and write the report anew.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"what to measure: {', '.join(_NAMES)} (default: all); "
+        f"or '{_REPORT}' to only write the report anew",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small runs that show that the benchmarks work"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for the results (default: benchmarks/results; none with --quick)",
+    )
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in (*_NAMES, _REPORT)]
+    if unknown or (_REPORT in options.names and len(options.names) > 1):
+        parser.error(f"give names of {', '.join(_NAMES)}, or '{_REPORT}' alone")
+    return options
+
+
+def _measure(name: str, folder: Path | None, *, is_quick: bool) -> bool:
+    """Run one benchmark and keep its result; return whether it worked."""
+    _tell(f"{name} …")
+    before = machine.describe()
+    measured: Measured | None = None
+    try:
+        with tempfile.TemporaryDirectory(prefix="headrace-benchmark-") as scratch:
+            bench = Bench(
+                folder=Path(scratch), is_quick=is_quick, tell=lambda line: _tell(f"  {line}")
+            )
+            measured = asyncio.run(_until_terminated(name, bench))
+    except* (BenchmarkError, BrokerError, PublisherError) as errors:
+        for error in _leaves(errors):
+            _tell(f"{name} failed: {error}")
+    if measured is None:
+        return False
+    outcome = results.result(name, before, measured, is_quick=is_quick)
+    if folder is None:
+        print(results.to_json(outcome))
+    else:
+        _tell(f"wrote {results.write(folder, outcome)}")
+    return True
+
+
+async def _until_terminated(name: str, bench: Bench) -> Measured:
+    """Run a benchmark; SIGTERM cancels it, so that its processes are ended in order."""
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    module: Any = importlib.import_module(f"benchmarks.{name}")
+    measured: Measured = await module.run(bench)
+    return measured
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

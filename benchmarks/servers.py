@@ -1,0 +1,89 @@
+"""The servers under test: an embedded broker made for load, and one node as a deployment runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.children import Child, running
+from benchmarks.measurement import Bench, BenchmarkError
+from headrace.cli.broker import EmbeddedBroker
+from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.fleet import Fleet, NodeView, status_reader
+from headrace.publisher.topics import ensure_topics
+from headrace.schemas.topics import Topics, specs
+
+_NODE: Final = "benchmark"
+_READY_SECONDS: Final = 120.0
+_LOOK_SECONDS: Final = 1.0
+REQUEST_PARTITIONS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node that is ready."""
+
+    child: Child
+    grpc_endpoint: str
+
+    @property
+    def pid(self) -> int:
+        """The process id of the node itself; zygote and workers are below it."""
+        return self.child.pid
+
+    @property
+    def log(self) -> Path:
+        """The node's log, JSON lines."""
+        return self.child.log
+
+
+@asynccontextmanager
+async def broker() -> AsyncGenerator[KafkaConnection, None]:
+    """Run a Kafka with the topics of Headrace, empty, on a free port."""
+    async with EmbeddedBroker(profile="fast") as kafka:
+        connection = KafkaConnection(kafka.bootstrap_servers)
+        await ensure_topics(connection, specs(Topics(), request_partitions=REQUEST_PARTITIONS))
+        yield connection
+
+
+@asynccontextmanager
+async def node(bench: Bench, connection: KafkaConnection) -> AsyncGenerator[Node, None]:
+    """Run a node with default settings on free ports; it is ready when the context begins."""
+    settings = {
+        "bootstrap-servers": connection.bootstrap_servers,
+        "node-id": _NODE,
+        "host": "127.0.0.1",
+        "grpc-port": "0",
+        "http-port": "0",
+        "cache-dir": str(bench.folder / "cache"),
+        "log-format": "json",
+    }
+    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    async with running("headrace.consumer", arguments, bench.folder) as child:
+        yield Node(child, await _ready_endpoint(child, connection))
+
+
+async def _ready_endpoint(child: Child, connection: KafkaConnection) -> str:
+    """Return where the node answers gRPC, once it is ready.
+
+    Raises:
+        BenchmarkError: it ended, or is not ready in time.
+    """
+    deadline = time.monotonic() + _READY_SECONDS
+    async with status_reader(connection, Topics()) as reader:
+        while time.monotonic() < deadline:
+            child.check_running()
+            view = await reader.wait_for(_ready_node, _LOOK_SECONDS)
+            if view is not None and view.heartbeat is not None:
+                return view.heartbeat.grpc_endpoint
+    raise BenchmarkError(f"the node is not ready after {_READY_SECONDS:g} s")
+
+
+def _ready_node(fleet: Fleet) -> NodeView | None:
+    found = fleet.nodes.get(_NODE)
+    is_ready = found is not None and found.is_ready and found.is_live(time.time_ns() // 1_000_000)
+    return found if is_ready else None

@@ -1,0 +1,119 @@
+"""The zygote and its workers as processes: who ends whom, and what does not end them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.consumer.core.errors import ModelRejected
+from headrace.consumer.workers.zygote_client import Zygote, Zygotes
+from tests.integration.consumer.workers.conftest import Load
+from tests.integration.consumer.workers.rig import avro, column, outputs, publish
+from tests.models import model
+
+on_the_module_loop = pytest.mark.asyncio(loop_scope="module")
+
+NODE = """
+import asyncio, sys
+from pathlib import Path
+from headrace.consumer.artifacts.cache import ArtifactCache
+from headrace.consumer.core.plan import PlannedVersion
+from headrace.consumer.workers.loader import WorkerLoader
+from headrace.consumer.workers.zygote_client import Zygotes
+from headrace.schemas.records import Batching, ModelVersion
+
+async def main(uri, digest, cache):
+    record = ModelVersion(model="m", version=1, uri=uri, digest=digest, size_bytes=1)
+    async with Zygotes() as zygotes, WorkerLoader(ArtifactCache(Path(cache), 1), zygotes) as loader:
+        servable = await loader.load(PlannedVersion(record, 0), Batching(), yields_cpu=True)
+        print("pids", zygotes.pid("tensorflow"), servable.pid, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_workers_die_with_the_node(store: Path, tmp_path: Path) -> None:
+    """When the node is killed, its zygote and its workers end, too."""
+    record = publish(model("half_plus_two"), store).record
+    arguments = [record.uri, record.digest, str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-c", NODE, *arguments], stdout=subprocess.PIPE, text=True
+    ) as node:
+        assert node.stdout is not None
+        pids: list[int] = []
+        for line in node.stdout:
+            if line.startswith("pids "):
+                pids = [int(word) for word in line.split()[1:]]
+                break
+        assert len(pids) == 2
+        descriptors = [os.pidfd_open(pid) for pid in pids]
+        node.send_signal(signal.SIGKILL)
+    for descriptor in descriptors:
+        readable, _, _ = select.select([descriptor], [], [], 20)
+        os.close(descriptor)
+        assert readable, "a process outlived its node"
+
+
+@on_the_module_loop
+async def test_signals_of_the_terminal_end_nobody(load: Load, zygotes: Zygotes) -> None:
+    """Ctrl-C reaches the whole process group; the node alone decides what ends."""
+    servable = await load("half_plus_two")
+    pid, zygote = servable.pid, zygotes.pid("tensorflow")
+    assert zygote is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(zygote, number)
+        os.kill(pid, number)
+    [answer] = await servable.infer([avro(column(1))])
+    assert outputs(answer)["y"] == [[2.5]]
+    another = await load("half_plus_two")
+    assert (servable.pid, zygotes.pid("tensorflow")) == (pid, zygote)
+    assert another.pid != pid
+
+
+@on_the_module_loop
+async def test_a_zygote_has_one_thread(load: Load, zygotes: Zygotes) -> None:
+    """Forking a process with threads would be unsafe; it has one, also after forks."""
+    await load("half_plus_two")
+    zygote = zygotes.pid("tensorflow")
+    assert zygote is not None
+    status = Path(f"/proc/{zygote}/status").read_text()  # noqa: ASYNC240 - not a disk
+    assert "\nThreads:\t1\n" in status
+
+
+@on_the_module_loop
+async def test_leaving_the_context_ends_zygote_and_workers() -> None:
+    """Workers end with their zygote, and their owners are told."""
+    async with asyncio.timeout(60), Zygote("tensorflow") as zygote:
+        worker = await zygote.fork()
+        descriptor = os.pidfd_open(worker.pid)
+    assert zygote.pid is None
+    assert await worker.exited == "killed with its zygote"
+    readable, _, _ = select.select([descriptor], [], [], 20)
+    os.close(descriptor)
+    worker.stream.close()
+    assert readable
+
+
+@on_the_module_loop
+async def test_an_unfit_platform_is_told_in_words() -> None:
+    """A zygote that cannot import its platform says so and does not make the node wait."""
+    async with asyncio.timeout(60), Zygote("no-such-platform") as zygote:
+        with pytest.raises(ModelRejected, match="'no-such-platform' is not known here"):
+            await zygote.fork()
+
+
+def test_the_node_never_imports_tensorflow() -> None:
+    """Importing the node's side of the workers imports no platform."""
+    code = (
+        "import sys, headrace.consumer.workers.loader, headrace.consumer.workers.zygote_client;"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -1,0 +1,75 @@
+"""Which configurations make sense."""
+
+import pytest
+
+from headrace.publisher.configuration import check, policy_words
+from headrace.publisher.errors import InvalidArgument
+from headrace.schemas.records import MAX_VERSION, Batching, ModelConfig, PolicyKind, VersionPolicy
+
+LABELS = {"stable": 3, "canary": 4}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(model="ranker"),
+        ModelConfig(model="ranker", labels=LABELS, split={"stable": 95, "canary": 5}),
+        ModelConfig(model="ranker", labels=LABELS, split={"stable": 1, "canary": 0, "17": 4}),
+        ModelConfig(model="ranker", policy=VersionPolicy(kind=PolicyKind.ALL)),
+        ModelConfig(
+            model="ranker",
+            policy=VersionPolicy(kind=PolicyKind.SPECIFIC, versions=(1, MAX_VERSION)),
+        ),
+    ],
+)
+def test_takes_what_makes_sense(config: ModelConfig) -> None:
+    """Arms are labels of this configuration, or version numbers."""
+    check(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (ModelConfig(model="a/b"), "model name 'a/b'"),
+        (ModelConfig(model=""), "model name ''"),
+        (ModelConfig(model="m", policy=VersionPolicy(latest=0)), "latest:0 is not allowed"),
+        (
+            ModelConfig(model="m", policy=VersionPolicy(kind=PolicyKind.SPECIFIC)),
+            "names no version",
+        ),
+        (
+            ModelConfig(model="m", policy=VersionPolicy(kind=PolicyKind.SPECIFIC, versions=(0,))),
+            "policy: version 0",
+        ),
+        (ModelConfig(model="m", labels={"3": 3}), "label '3' is not allowed"),
+        (ModelConfig(model="m", labels={"a b": 3}), "label 'a b' is not allowed"),
+        (ModelConfig(model="m", labels={"stable": 0}), "label 'stable': version 0"),
+        (ModelConfig(model="m", labels=LABELS, split={"stable": -1}), "weight -1 of 'stable'"),
+        (ModelConfig(model="m", labels=LABELS, split={"stable": 2**31}), "weight 2147483648"),
+        (ModelConfig(model="m", labels=LABELS, split={"stable": 0, "canary": 0}), "add up to 0"),
+        (ModelConfig(model="m", split={"stable": 1}), "arm 'stable' is neither.*labels are none"),
+        (ModelConfig(model="m", split={"007": 1}), "arm '007' is neither"),
+        (ModelConfig(model="m", split={str(MAX_VERSION + 1): 1}), "is neither"),
+        (ModelConfig(model="m", split={"9" * 5000: 1}), "is neither"),
+        (ModelConfig(model="m", split={"٣": 1}), "is neither"),
+        (ModelConfig(model="m", batching=Batching(max_rows=0)), "max batch rows 0"),
+        (ModelConfig(model="m", batching=Batching(timeout_micros=-1)), "batch timeout -1"),
+    ],
+)
+def test_refuses_in_words_what_does_not(config: ModelConfig, words: str) -> None:
+    """The message names the value and what would be allowed."""
+    with pytest.raises(InvalidArgument, match=words):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (VersionPolicy(latest=2), "latest:2"),
+        (VersionPolicy(kind=PolicyKind.SPECIFIC, versions=(3, 5)), "specific:3,5"),
+        (VersionPolicy(kind=PolicyKind.ALL), "all"),
+    ],
+)
+def test_policies_read_as_they_are_typed(policy: VersionPolicy, words: str) -> None:
+    """What `headrace config` shows can be given back to it."""
+    assert policy_words(policy) == words
