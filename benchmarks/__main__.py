@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME …] [--quick] [--output FOLDER]`, and `python -m benchmarks report`."""
+"""The program: `python -m benchmarks [NAME …] [--quick] [--output FOLDER]`, or `… report`.
+
+Runs each benchmark in a scratch folder, keeps its result, and writes the report anew.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,15 @@ from headrace.cli.broker import BrokerError
 from headrace.publisher.connection import quiet_logs
 from headrace.publisher.errors import PublisherError
 
-_NAMES: Final = (
-    "version_events",
-    "control_replay",
-    "unload_memory",
-    "swaps_under_load",
-    "grpc_throughput",
-)
+_MODULES: Final = {
+    "version_events": "benchmarks.version_events",
+    "control_replay": "benchmarks.replay",
+    "unload_memory": "benchmarks.unload_memory",
+    "swaps_under_load": "benchmarks.swaps_under_load",
+    "grpc_throughput": "benchmarks.grpc_throughput",
+}
 _REPORT: Final = "report"
+_EXPECTED: Final = (BenchmarkError, BrokerError, PublisherError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     # Topics that are a second old have no leader yet, and aiokafka says so at length.
     quiet_logs(level=logging.CRITICAL)
-    names: list[str] = options.names or list(_NAMES)
-    folder: Path | None = options.output or (None if options.quick else results.FOLDER)
+    names: list[str] = options.names or list(_MODULES)
+    folder: Path | None = options.output
+    if folder is None and not options.quick:
+        folder = results.FOLDER
     try:
         if names != [_REPORT]:
             failed = [name for name in names if not _measure(name, folder, is_quick=options.quick)]
@@ -61,7 +67,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"what to measure: {', '.join(_NAMES)} (default: all); "
+        help=f"what to measure: {', '.join(_MODULES)} (default: all); "
         f"or '{_REPORT}' to only write the report anew",
     )
     parser.add_argument(
@@ -73,9 +79,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="folder for the results (default: benchmarks/results; none with --quick)",
     )
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.names if name not in (*_NAMES, _REPORT)]
+    unknown = [name for name in options.names if name not in (*_MODULES, _REPORT)]
     if unknown or (_REPORT in options.names and len(options.names) > 1):
-        parser.error(f"give names of {', '.join(_NAMES)}, or '{_REPORT}' alone")
+        parser.error(f"give names of {', '.join(_MODULES)}, or '{_REPORT}' alone")
     return options
 
 
@@ -90,8 +96,11 @@ def _measure(name: str, folder: Path | None, *, is_quick: bool) -> bool:
                 folder=Path(scratch), is_quick=is_quick, tell=lambda line: _tell(f"  {line}")
             )
             measured = asyncio.run(_until_terminated(name, bench))
-    except* (BenchmarkError, BrokerError, PublisherError) as errors:
-        for error in _leaves(errors):
+    except (BenchmarkError, BrokerError, PublisherError, BaseExceptionGroup) as failure:
+        errors = _leaves(failure)
+        if not all(isinstance(error, _EXPECTED) for error in errors):
+            raise
+        for error in errors:
             _tell(f"{name} failed: {error}")
     if measured is None:
         return False
@@ -108,17 +117,17 @@ async def _until_terminated(name: str, bench: Bench) -> Measured:
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    module: Any = importlib.import_module(f"benchmarks.{name}")
+    module: Any = importlib.import_module(_MODULES[name])
     measured: Measured = await module.run(bench)
     return measured
 
 
-def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    return [
-        leaf
-        for error in group.exceptions
-        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    ]
+def _leaves(error: BaseException) -> list[BaseException]:
+    """Return the single errors inside groups of groups, or the error itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group: BaseExceptionGroup[BaseException] = error
+    return [leaf for part in group.exceptions for leaf in _leaves(part)]
 
 
 def _tell(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from headrace.cli.broker import tether
 
 _ROOT: Final = Path(__file__).parents[1]
 _GRACE_SECONDS: Final = 30.0
+_NUMBERS: Final = itertools.count(1)
 
 
 class Child:
@@ -111,7 +113,7 @@ async def running(
 
     It dies with this process, whatever ends that.
     """
-    log = folder / f"{module}-{len(list(folder.glob('*.log')))}.log"
+    log = folder / f"{module}-{next(_NUMBERS)}.log"
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid())),

@@ -65,7 +65,7 @@ async def replay(connection: KafkaConnection, topic: str) -> tuple[Plan, float, 
                 break
         seconds = time.perf_counter() - started
         turn.cancel()
-        held = (await asyncio.gather(turn, return_exceptions=True))[0]  # type: ignore[assignment]
+        held = await turn
     return plan, seconds, held
 
 

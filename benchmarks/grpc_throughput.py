@@ -6,7 +6,6 @@ Both are loaded by the same compiled client in turn, several times, in several s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -49,7 +48,10 @@ async def run(bench: Bench) -> Measured:
             NODE: Target(serving.grpc_endpoint, body, len(answer)),
             ECHO: Target((await echo.next_message())["endpoint"], body, len(request)),
         }
-        pids = {NODE: {"node": serving.pid, "worker": _worker(serving.pid)}, ECHO: {"echo": echo.pid}}
+        pids = {
+            NODE: {"node": serving.pid, "worker": _worker(serving.pid)},
+            ECHO: {"echo": echo.pid},
+        }
         runs: list[Json] = []
         for shape in _SHAPES:
             calls = {name: await _calibrate(t, shape, seconds) for name, t in targets.items()}
@@ -100,13 +102,18 @@ async def _load(target: Target, shape: Shape, calls: int, pids: Mapping[str, int
 
 async def _profile(bench: Bench, node_pid: int, target: Target) -> Json:
     """Return where the node's time goes, if py-spy is there to see it."""
-    calls = await _calibrate(target, _PROFILED, bench.size(10, 3))
-    shares = await profile.shares(
-        node_pid, Path(bench.folder / "profile"), lambda: h2load.load(target, _PROFILED, calls)
-    )
-    if shares is None:
-        bench.tell("no py-spy on the PATH (or in PY_SPY): the node is not profiled")
+    py_spy = profile.find()
+    if py_spy is None:
+        bench.tell("no py-spy on the PATH or in PY_SPY: the node is not profiled")
         return {}
+    calls = await _calibrate(target, _PROFILED, bench.size(10, 3))
+    bench.tell("profiling the node")
+    shares = await profile.shares(
+        py_spy,
+        node_pid,
+        bench.folder / "profile",
+        lambda: h2load.load(target, _PROFILED, calls),
+    )
     return {"node_profile_percent": shares}
 
 

@@ -91,7 +91,9 @@ async def load(target: Target, shape: Shape, calls: int) -> float:
 
 
 async def _run(*command: str) -> str:
-    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+    )
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             out, err = await process.communicate()

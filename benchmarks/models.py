@@ -48,7 +48,11 @@ def _half_plus_two(folder: Path) -> None:
     module = tf.Module()
     module.half, module.two = tf.Variable(0.5), tf.Variable(2.0)
     spec = [tf.TensorSpec([None], tf.float32, name="x")]
-    serve = tf.function(lambda x: {"y": module.half * x + module.two}, input_signature=spec)
+
+    def run(x: object) -> dict[str, object]:
+        return {"y": module.half * x + module.two}
+
+    serve = tf.function(run, input_signature=spec)
     tf.saved_model.save(module, str(folder), {"serving_default": serve})
 
 
@@ -69,11 +73,12 @@ def _big(folder: Path) -> None:
         for number in range(_BIG_PARTS)
     ]
     spec = [tf.TensorSpec([None], tf.float32, name="x")]
-    # Every variable is read whole on each call, so that all of the model's memory is touched.
-    serve = tf.function(
-        lambda x: {"y": x + tf.add_n([tf.reduce_sum(part) for part in module.parts])},
-        input_signature=spec,
-    )
+
+    def run(x: object) -> dict[str, object]:
+        # Every variable is read whole on each call, so that all of the model's memory is touched.
+        return {"y": x + tf.add_n([tf.reduce_sum(part) for part in module.parts])}
+
+    serve = tf.function(run, input_signature=spec)
     tf.saved_model.save(module, str(folder), {"serving_default": serve})
 
 

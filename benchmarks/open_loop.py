@@ -22,9 +22,10 @@ class Refused(Exception):
 
 
 async def run(ask: Ask, rate: float, output: Path) -> None:
-    """Ask until standard input ends, then write one `[due, latency_ms, version, error]` per request.
+    """Ask until standard input ends, then write what became of each request.
 
-    Says `{}` on standard output once a first request has been answered.
+    Says `{}` on standard output once a first request has been answered. The file holds a list of
+    `[due, latency_ms, version, error]`.
 
     Units: `rate` in requests per second; `due` in epoch seconds.
     """
@@ -42,7 +43,7 @@ async def run(ask: Ask, rate: float, output: Path) -> None:
             except TimeoutError:
                 tasks.create_task(_sample(ask, due, samples))
             count += 1
-    output.write_text(json.dumps(samples), "ascii")
+    await asyncio.to_thread(output.write_text, json.dumps(samples), "ascii")
 
 
 def stdin_ended() -> asyncio.Event:

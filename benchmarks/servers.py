@@ -1,4 +1,4 @@
-"""The servers under test: an embedded broker made for load, and one node as a deployment runs it."""
+"""The servers under test: an embedded broker made for load, and a node as a deployment runs it."""
 
 from __future__ import annotations
 

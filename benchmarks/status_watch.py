@@ -55,8 +55,9 @@ class StatusWatch:
         try:
             async with asyncio.timeout(timeout_seconds), self._changed:
                 await self._changed.wait_for(
-                    lambda: (model, version, state) in self._seen
-                    or (model, version) in self._failures
+                    lambda: (
+                        (model, version, state) in self._seen or (model, version) in self._failures
+                    )
                 )
         except TimeoutError:
             raise BenchmarkError(

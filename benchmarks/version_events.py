@@ -34,15 +34,16 @@ async def run(bench: Bench) -> Measured:
     bench.tell("building the models")
     folders = await models.build(bench.folder, *_MODELS)
     runs: list[Json] = []
-    async with broker() as connection, node(bench, connection) as serving:
-        async with (
-            watching(connection) as watch,
-            announcing(connection, bench.folder / "store") as announcer,
-        ):
-            for model in _MODELS:
-                bench.tell(f"{events} events of {model}")
-                prepared = await _prepare(announcer, folders[model], model, events + 1)
-                runs += await _replace(announcer, watch, serving, prepared)
+    async with (
+        broker() as connection,
+        node(bench, connection) as serving,
+        watching(connection) as watch,
+        announcing(connection, bench.folder / "store") as announcer,
+    ):
+        for model in _MODELS:
+            bench.tell(f"{events} events of {model}")
+            prepared = await _prepare(announcer, folders[model], model, events + 1)
+            runs += await _replace(announcer, watch, serving, prepared)
     for number in range(starts * len(_MODELS)):
         model = _MODELS[number % len(_MODELS)]
         bench.tell(f"fresh Python loads {model}")
@@ -93,9 +94,7 @@ async def _figures(
         "model": event.model,
         "version": event.version,
         "send_to_acknowledged_ms": _ms(acknowledged - when.sent_at),
-        "acknowledged_to_loading_logged_ms": _ms(
-            logged[event.model, event.version] - acknowledged
-        ),
+        "acknowledged_to_loading_logged_ms": _ms(logged[event.model, event.version] - acknowledged),
         "acknowledged_to_loading_read_ms": _ms(loading - acknowledged),
         "acknowledged_to_available_read_ms": _ms(available - acknowledged),
         "send_to_available_read_ms": _ms(available - when.sent_at),

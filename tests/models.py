@@ -10,6 +10,7 @@ is kept between test runs under a name that changes with this file.
     sum_and_product     a, b float32 [n, 3] → sum, product float32 [n, 3]
     next_int64          x int64 [n] → y = x + 1; the signature "previous" gives y = x - 1
     total               x float32 [n] → total float32 [], which cannot be batched
+    joined              text string [n] → joined string []
     positives           x float32 [n] → those above 0: promises rows and gives others
     sleepy              seconds float32 [n] → the same, after the longest of them; 1e9 never ends
     picky               x float32 [n] → the same; raises when one is 100 or more
@@ -170,6 +171,16 @@ def total(tf: TF, folder: Path) -> None:
     _save(tf, folder, serving_default=function)
 
 
+def joined(tf: TF, folder: Path) -> None:
+    """A scalar string."""
+
+    def serve(text: Tensor) -> Tensor:
+        return {"joined": tf.strings.reduce_join(text)}
+
+    spec = [tf.TensorSpec([None], tf.string, name="text")]
+    _save(tf, folder, serving_default=tf.function(serve, input_signature=spec))
+
+
 def positives(tf: TF, folder: Path) -> None:
     """An output whose rows are not those of the input."""
 
@@ -300,7 +311,16 @@ def no_signature(tf: TF, folder: Path) -> None:
 
 
 BUILDS: tuple[Build, ...] = (
-    *(half_plus_two, half_plus_two_tf1, upper, sum_and_product, next_int64, total, positives),
+    *(
+        half_plus_two,
+        half_plus_two_tf1,
+        upper,
+        sum_and_product,
+        next_int64,
+        total,
+        joined,
+        positives,
+    ),
     *(sleepy, picky, brittle, hostile, vocabulary, warmed, badly_warmed, wrongly_warmed),
     no_signature,
 )

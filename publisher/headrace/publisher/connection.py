@@ -150,7 +150,7 @@ async def _start(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClie
         await client.start()
         # Its tasks must have begun: stop() passes on the cancellation of one that had not, and
         # then leaves the sockets open.
-        pass
+        await asyncio.sleep(0)
     except BaseException:
         await close(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
         raise

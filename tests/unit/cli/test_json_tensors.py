@@ -115,6 +115,12 @@ def test_any_json_is_a_tensor_or_refused_in_words(value: object) -> None:
         assert words.startswith("input 'x' ")
 
 
+def test_prints_floats_as_short_as_they_are() -> None:
+    """A float32 is printed with the digits that tell it from its neighbours, and no more."""
+    assert to_json(np.array([0.1, 1e-7, 3.0], np.float32)) == [0.1, 1e-7, 3.0]
+    assert to_json(np.array(0.1, np.float64)) == 0.1
+
+
 def test_prints_one_line_of_strict_json() -> None:
     """NaN is a string in the answer, so that any JSON reader takes it."""
     printed = line({"y": np.array([1.0, np.nan], np.float32)}, "m", 3)

@@ -163,7 +163,11 @@ def _plain(name: str, value: Json) -> Plain:
 
 def to_json(array: Array) -> Json:
     """Return an array as a JSON value: nested lists, or the bare value of a scalar."""
-    return _jsonable(cast("object", np.asarray(array).tolist()))
+    values = np.asarray(array)
+    if values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        # The shortest number that is this float32: 0.1, and not 0.10000000149011612.
+        values = values.astype(str).astype(np.float64)
+    return _jsonable(cast("object", values.tolist()))
 
 
 def line(outputs: Mapping[str, Array], model: str, version: int | None) -> str:

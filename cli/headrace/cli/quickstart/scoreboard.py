@@ -53,6 +53,7 @@ class Scoreboard:
         self._served: list[Serving] = []
         self._history = {door: deque[tuple[float, int]](maxlen=64) for door in Door}
         self._changed = asyncio.Event()
+        self._finished_at: float | None = None
 
     def say(self, words: str) -> None:
         """Tell an event, to the display and to whoever reads lines."""
@@ -70,9 +71,13 @@ class Scoreboard:
         self._history[door].append((time.monotonic(), counted.answers))
         self._change()
 
+    def finish(self) -> None:
+        """Take note that nobody asks any more: the rates stay what they are."""
+        self._finished_at = time.monotonic()
+
     def rate(self, door: Door) -> float:
-        """Return the answers per second of the last moments."""
-        now = time.monotonic()
+        """Return the answers per second of the last moments, or of the last before the end."""
+        now = self._finished_at or time.monotonic()
         recent = [
             entry for entry in list(self._history[door]) if now - entry[0] < _RATE_WINDOW_SECONDS
         ]

@@ -94,6 +94,7 @@ class Show:
                         asker.say(endpoint)
                         tasks.create_task(self._ask_by_kafka(client))
                     await self._wait_asked(served.version)
+                self._board.finish()
                 self._is_over.set()
                 _check(asker, await asker.finish(_DRAIN_SECONDS))
             _check(trainer, await trainer.finish(_DRAIN_SECONDS))

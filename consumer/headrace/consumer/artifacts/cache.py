@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Final, TypeVar
+from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -20,8 +21,6 @@ from headrace.consumer.artifacts.folders import CacheFolders, HeldFolder
 from headrace.consumer.core.errors import ArtifactCorrupt, LoadError
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _ABANDON_SECONDS: Final = 5.0
@@ -37,7 +36,8 @@ class ArtifactCache:
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._folders = CacheFolders(root, max_bytes)
-        self._turns: dict[str, asyncio.Lock] = {}
+        # A lock lives for as long as someone holds it or waits for it.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._held: dict[str, list[HeldFolder]] = {}
 
     async def fetch(self, uri: str, digest: str) -> Path:
@@ -58,7 +58,8 @@ class ArtifactCache:
             raise ArtifactCorrupt(
                 f"the event's digest is {digest!r:.80}; expected sha256: and 64 hex digits"
             )
-        async with self._turns.setdefault(digest, asyncio.Lock()):
+        turn = self._turns.setdefault(digest, asyncio.Lock())
+        async with turn:
             held = await _in_thread(lambda gone: self._obtain(uri, digest, gone))
         self._held.setdefault(digest, []).append(held)
         return held.files
@@ -69,7 +70,6 @@ class ArtifactCache:
         held.pop().release()
         if not held:
             del self._held[digest]
-            self._turns.pop(digest, None)
 
     def _obtain(self, uri: str, digest: str, gone: Event) -> HeldFolder:
         """Return the folder, from the cache or the store; blocking."""

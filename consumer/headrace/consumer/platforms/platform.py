@@ -112,8 +112,8 @@ class Model(Protocol):
         """
         ...
 
-    def recorded_calls(self) -> Iterator[Call]:
-        """Yield the calls that came with the model to warm it up.
+    def recorded_calls(self) -> Iterator[Call | None]:
+        """Yield the calls that came with the model to warm it up; None is one of another kind.
 
         Raises:
             PlatformError: the recording cannot be read (DATA_LOSS).

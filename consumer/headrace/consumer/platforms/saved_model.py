@@ -55,7 +55,7 @@ class _Session(Protocol):
 
     def make_callable(
         self, fetches: Sequence[object], feed_list: Sequence[object], *, accept_options: bool
-    ) -> Callable[..., list[Array]]: ...
+    ) -> Callable[..., list[object]]: ...
 
 
 class _OpError(Protocol):
@@ -85,7 +85,7 @@ class SavedModel:
             name: _signature(name, definition) for name, definition in self._definitions.items()
         }
         self.signature_def = definitions.SerializeToString(deterministic=True)
-        self._callables: dict[tuple[str, tuple[str, ...]], Callable[..., list[Array]]] = {}
+        self._callables: dict[tuple[str, tuple[str, ...]], Callable[..., list[object]]] = {}
         self._feeds: dict[str, list[str]] = {n: list(s.inputs) for n, s in self.signatures.items()}
 
     def run(
@@ -106,15 +106,20 @@ class SavedModel:
         except (ValueError, TypeError) as error:
             # The Session's own check of what it is fed: "Cannot feed value of shape …".
             raise PlatformError(Code.INVALID_ARGUMENT, _first_lines(str(error))) from error
-        return dict(zip(key[1], values, strict=True))
+        specs = self.signatures[signature].outputs
+        # A scalar comes back as a number or as bytes, which is no array.
+        return {
+            alias: value if isinstance(value, np.ndarray) else np.array(value, specs[alias].dtype)
+            for alias, value in zip(key[1], values, strict=True)
+        }
 
-    def recorded_calls(self) -> Iterator[Call]:
+    def recorded_calls(self) -> Iterator[Call | None]:
         """Yield the recorded predictions of `assets.extra`; see `platform.Model`."""
         path = self._path / _WARM_UP
         if path.is_file():
             yield from warmup.calls(_records(path))
 
-    def _callable(self, key: tuple[str, tuple[str, ...]]) -> Callable[..., list[Array]]:
+    def _callable(self, key: tuple[str, tuple[str, ...]]) -> Callable[..., list[object]]:
         signature, outputs = key
         definition, graph = self._definitions[signature], self._session.graph
         made = self._session.make_callable(

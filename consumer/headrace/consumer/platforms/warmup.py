@@ -2,7 +2,7 @@
 
 Reads TensorFlow Serving's recording, `PredictionLog` messages; how they are stored in a file is
 the platform's business. Predictions become calls that take the same path as any request; records
-of other kinds are passed over, and so is what comes after the first 1,000.
+of other kinds are counted and not run. What comes after the first 1,000 is not read.
 
 Source: tensorflow_serving/servables/tensorflow/saved_model_warmup_util.cc, 2.20.
 """
@@ -24,8 +24,8 @@ from headrace.protos.tensorflow_serving_pb2 import PredictionLog
 MAX_RECORDS: Final = 1000
 
 
-def calls(records: Iterable[bytes]) -> Iterator[Call]:
-    """Yield a call for each recorded prediction.
+def calls(records: Iterable[bytes]) -> Iterator[Call | None]:
+    """Yield a call for each recorded prediction, and None for each record of another kind.
 
     Raises:
         PlatformError: a record is no `PredictionLog` (DATA_LOSS).
@@ -40,3 +40,5 @@ def calls(records: Iterable[bytes]) -> Iterator[Call]:
         if log.HasField("predict_log"):
             payload = log.predict_log.request.SerializeToString()
             yield Call(Encoding.TENSORFLOW_SERVING, payload, math.inf)
+        else:
+            yield None

@@ -35,6 +35,8 @@ class Crew(RebalanceListener):
         self._commits = commits
         self._tasks = tasks
         self._pipelines: dict[TopicPartition, Pipeline] = {}
+        # Also those that were let go; bounded by the partitions of the topics.
+        self._latest: dict[TopicPartition, Pipeline] = {}
         self._is_closed = False
         self._running: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[KafkaError] = asyncio.get_running_loop().create_future()
@@ -48,8 +50,8 @@ class Crew(RebalanceListener):
         if self._is_closed:
             return
         for partition in assigned:
-            pipeline = Pipeline(partition, self._works)
-            self._pipelines[partition] = pipeline
+            pipeline = Pipeline(partition, self._works, self._latest.get(partition))
+            self._pipelines[partition] = self._latest[partition] = pipeline
             name = f"pipeline {partition.topic}/{partition.partition}"
             task = self._tasks.create_task(self._run(pipeline), name=name)
             self._running.add(task)

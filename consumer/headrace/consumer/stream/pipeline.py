@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from headrace.consumer.core.codes import Code
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.stream.answering import answer
 from headrace.consumer.stream.clients import (
@@ -25,13 +23,16 @@ from headrace.consumer.stream.clients import (
     TopicPartition,
 )
 from headrace.consumer.stream.delivery import Delivery, Outlet
+from headrace.consumer.stream.flight import Batch, Flight
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.outgoing import Outgoing
 from headrace.consumer.stream.replies import Replies
 from headrace.consumer.stream.requests import Requests
 
 _LOG: Final = structlog.get_logger(__name__)
-_POLL_MS: Final = 500
+# How long a pipeline may stay inside getmany after its partition went, and so how long the next one
+# for the same partition waits.
+_POLL_MS: Final = 200
 _LOOK_TIMEOUT_SECONDS: Final = 15.0
 
 
@@ -46,48 +47,38 @@ class Works:
     options: StreamOptions
 
 
-class _Batch:
-    """Records that were taken, and the task that answers them."""
-
-    __slots__ = ("answering", "requests", "size_bytes", "taken_at")
-
-    def __init__(self, requests: Requests, answering: asyncio.Task[list[Outgoing]]) -> None:
-        self.requests = requests
-        self.answering = answering
-        self.size_bytes = requests.size_bytes
-        self.taken_at = time.monotonic()
-
-
 class Pipeline:
     """Answers the requests of one assigned partition.
+
+    `predecessor` is the pipeline that had the partition before, on the same consumer.
 
     **Concurrency:** event loop only. `run` is one task; `stop` and `wait_drained` belong to
     whoever watches the group, and `abandon` ends what did not drain in time.
     """
 
-    def __init__(self, partition: TopicPartition, works: Works) -> None:
+    def __init__(
+        self, partition: TopicPartition, works: Works, predecessor: Pipeline | None = None
+    ) -> None:
         self.partition = partition
         self._works = works
-        # Invariant: never longer than `max_in_flight_batches`, which `_has_room` sees to.
-        self._flight: deque[_Batch] = deque()
-        self._has_batch = asyncio.Event()
-        self._batches = 0
-        self._bytes = 0
+        self._predecessor = predecessor
+        self._has_left = asyncio.Event()
+        self._flight = Flight(works.options)
         self._is_stopping = False
-        self._has_room = asyncio.Event()
-        self._has_room.set()
-        self._is_empty = asyncio.Event()
-        self._is_empty.set()
         self._delivering: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Take nothing more. What is in flight goes on."""
         self._is_stopping = True
-        self._has_room.set()
+        self._flight.open_up()
 
     async def wait_drained(self) -> None:
         """Return once everything that was taken is delivered."""
-        await self._is_empty.wait()
+        await self._flight.wait_empty()
+
+    async def wait_left(self) -> None:
+        """Return once it will not touch the consumer any more."""
+        await self._has_left.wait()
 
     def abandon(self) -> None:
         """Give up what is in flight; its offsets stay uncommitted, so it is answered again."""
@@ -104,19 +95,28 @@ class Pipeline:
         Cancellation: as `abandon`. Not while `getmany` is under way on a living consumer.
         """
         async with self._works.delivery.outlet(self.partition) as outlet:
-            if not await self._seek():
-                return
-            async with asyncio.TaskGroup() as tasks:
-                self._delivering = tasks.create_task(self._deliver_always(outlet))
-                try:
-                    await self._take_always(tasks)
-                    await self._is_empty.wait()
-                finally:
-                    self._delivering.cancel()
+            try:
+                if not await self._seek():
+                    return
+                async with asyncio.TaskGroup() as tasks:
+                    self._delivering = tasks.create_task(self._deliver_always(outlet))
+                    try:
+                        await self._take_always(tasks)
+                        self._has_left.set()
+                        await self._flight.wait_empty()
+                    finally:
+                        self._delivering.cancel()
+            finally:
+                self._has_left.set()
 
     async def _seek(self) -> bool:
         """Go to the committed offset, or without one to the beginning; False when revoked."""
         consumer, partition = self._works.consumer, self.partition
+        if self._predecessor is not None:
+            # It may still be inside getmany since before the rebalance. What it is handed there it
+            # throws away, and the position has moved on: seeking earlier would lose those records.
+            await self._predecessor.wait_left()
+            self._predecessor = None
         # Not seek_to_committed(): it does nothing when the committed offset is 0 or missing.
         offset = await consumer.committed(partition)
         if offset is None:
@@ -145,19 +145,18 @@ class Pipeline:
             if not messages:
                 continue
             requests = Requests(messages, default_deadline_seconds=options.default_deadline_seconds)
-            batch = _Batch(requests, tasks.create_task(self._answer(requests)))
-            self._board(batch)
+            self._flight.board(Batch(requests, tasks.create_task(self._answer(requests))))
             # Taking from a full buffer does not suspend, and the others want their turn.
             await asyncio.sleep(0)
 
     async def _wait_room(self) -> None:
         """Return at once while there is room; otherwise pause the partition until there is."""
-        if self._has_room.is_set() or self._is_stopping:
+        if self._flight.has_room or self._is_stopping:
             return
         consumer, partition = self._works.consumer, self.partition
         consumer.pause(partition)
         try:
-            await self._has_room.wait()
+            await self._flight.wait_room()
         finally:
             if not self._is_stopping:
                 consumer.resume(partition)
@@ -193,40 +192,18 @@ class Pipeline:
 
     async def _deliver_always(self, outlet: Outlet) -> None:
         """Deliver batches in the order in which they were taken, what is ready together."""
-        ready: list[_Batch] = []
         try:
             while True:
-                await self._has_batch.wait()
-                ready.append(self._flight.popleft())
-                outgoing = list(await ready[0].answering)
-                while self._flight and self._flight[0].answering.done():
-                    ready.append(self._flight.popleft())
-                    outgoing += ready[-1].answering.result()
-                if not self._flight:
-                    self._has_batch.clear()
+                ready = await self._flight.next_ready()
+                outgoing = [record for batch in ready for record in batch.answering.result()]
                 await outlet.deliver(outgoing, ready[-1].requests.next_offset)
-                self._land(ready, len(outgoing))
-                ready.clear()
+                self._flight.land(len(ready))
+                self._log(ready, len(outgoing))
         finally:
             # Abandoned: whoever waits for us to drain need not wait any longer.
-            for batch in (*ready, *self._flight):
-                batch.answering.cancel()
-            self._flight.clear()
-            self._is_empty.set()
+            self._flight.give_up()
 
-    def _board(self, batch: _Batch) -> None:
-        self._flight.append(batch)
-        self._has_batch.set()
-        self._batches += 1
-        self._bytes += batch.size_bytes
-        self._is_empty.clear()
-        self._measure()
-
-    def _land(self, batches: list[_Batch], records: int) -> None:
-        now = time.monotonic()
-        for batch in batches:
-            self._batches -= 1
-            self._bytes -= batch.size_bytes
+    def _log(self, batches: Sequence[Batch], records: int) -> None:
         requests = [batch.requests for batch in batches]
         _LOG.debug(
             "batch.answered",
@@ -235,22 +212,6 @@ class Pipeline:
             offset=requests[0].messages[0].offset,
             requests=sum(len(each.messages) for each in requests),
             records=records,
-            errors=sum(
-                1 for each in requests for a in each.answers if a is None or a.code is not Code.OK
-            ),
-            duration_seconds=round(now - batches[0].taken_at, 6),
+            errors=sum(each.errors for each in requests),
+            duration_seconds=round(time.monotonic() - batches[0].taken_at, 6),
         )
-        if not self._batches:
-            self._is_empty.set()
-        self._measure()
-
-    def _measure(self) -> None:
-        options = self._works.options
-        has_room = (
-            self._batches < options.max_in_flight_batches
-            and self._bytes < options.max_in_flight_bytes
-        )
-        if has_room or self._is_stopping:
-            self._has_room.set()
-        else:
-            self._has_room.clear()

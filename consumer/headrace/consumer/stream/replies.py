@@ -26,6 +26,9 @@ _MAX_MESSAGE_CHARACTERS: Final = 1024
 _MAX_SHOWN_CHARACTERS: Final = 100
 # From which size on a record is measured before it is sent.
 _LARGE_BYTES: Final = 16 * 1024
+_REPLY_TOPIC: Final = RequestHeader.REPLY_TOPIC
+_TRACEPARENT: Final = RequestHeader.TRACEPARENT
+_CORRELATION_ID: Final = RequestHeader.CORRELATION_ID
 
 
 class Replies:
@@ -69,6 +72,8 @@ class Replies:
         outgoing: list[Outgoing] = []
         refused, routes = requests.refused_replies, requests.routes
         errors: dict[tuple[Answer, Route | None, Serving | None], bytes] = {}
+        last_serving, origin = None, self._nowhere
+        home = self._partition(self._responses, requests.messages[0])
         everything = zip(
             requests.messages, requests.headers, requests.answers, requests.servings, strict=True
         )
@@ -85,7 +90,9 @@ class Replies:
             if answer.code is not Code.OK:
                 about = (answer, routes[index], serving)
                 value = errors.get(about) or errors.setdefault(about, _error(*about))
-            outgoing.append(self._answer(message, headers, value, serving))
+            if serving is not last_serving:
+                last_serving, origin = serving, self._origin(serving)
+            outgoing.append(self._answer(message, headers, value, origin, home))
             if answer.is_unreadable:
                 outgoing.append(self.letter(message, answer.message))
         return outgoing
@@ -99,17 +106,22 @@ class Replies:
         """
         shipments: dict[tuple[str, int], Shipment] = {}
         get = self._destinations.get
+        topic, partition, records = "", -1, list[Outgoing]()
         for record in outgoing:
+            if record.topic == topic and record.partition == partition and not record.may_be_large:
+                records.append(record)
+                continue
             destination = get(record.topic)
             if destination is None or record.may_be_large or record.topic in refusals:
                 record = self._fitted(record, destination, refusals)  # noqa: PLW2901
-            place = record[:2]
+            place = topic, partition = record.topic, record.partition
             shipment = shipments.get(place)
             if shipment is None:
-                destination = get(record.topic)
+                destination = get(topic)
                 max_bytes = destination.max_bytes if destination else 0
-                shipment = shipments[place] = Shipment(*place, max_bytes, [])
-            shipment.records.append(record)
+                shipment = shipments[place] = Shipment(topic, partition, max_bytes, [])
+            records = shipment.records
+            records.append(record)
         return list(shipments.values())
 
     def letter(self, message: Message, reason: str) -> Outgoing:
@@ -123,22 +135,24 @@ class Replies:
         return topic in (self._responses, self._dead_letters)
 
     def _answer(
-        self, message: Message, headers: Headers, value: bytes, serving: Serving | None
+        self, message: Message, headers: Headers, value: bytes, out: OutHeaders, partition: int
     ) -> Outgoing:
-        topic, out, key = self._responses, self._origin(serving), message.key
+        """Return an answer for the responses topic, or where the request's headers want it."""
+        topic, key = self._responses, message.key
         may_be_large = len(value) > _LARGE_BYTES or (key is not None and len(key) > _LARGE_BYTES)
         if headers:
-            if (wanted := headers.get(RequestHeader.REPLY_TOPIC)) is not None:
-                topic = wanted.decode()
-            trace = headers.get(RequestHeader.TRACEPARENT)
-            if trace is not None:
-                out = [(RequestHeader.TRACEPARENT, trace), *out]
-                may_be_large = may_be_large or len(trace) > _LARGE_BYTES
-            correlation = headers.get(RequestHeader.CORRELATION_ID)
-            if correlation is not None:
-                out = [(RequestHeader.CORRELATION_ID, correlation), *out]
-                may_be_large = may_be_large or len(correlation) > _LARGE_BYTES
-        partition = self._partition(topic, message)
+            given = headers.get(_REPLY_TOPIC)
+            if given is not None:
+                topic = given.decode()
+                partition = self._partition(topic, message)
+            given = headers.get(_TRACEPARENT)
+            if given is not None:
+                out = [(_TRACEPARENT, given), *out]
+                may_be_large = may_be_large or len(given) > _LARGE_BYTES
+            given = headers.get(_CORRELATION_ID)
+            if given is not None:
+                out = [(_CORRELATION_ID, given), *out]
+                may_be_large = may_be_large or len(given) > _LARGE_BYTES
         return Outgoing(topic, partition, key, value, out, message, False, may_be_large)
 
     def _partition(self, topic: str, message: Message) -> int:

@@ -78,6 +78,11 @@ class Requests:
         """The bytes of the values."""
         return sum(len(message.value or b"") for message in self.messages)
 
+    @property
+    def errors(self) -> int:
+        """How many records have no answer of a model."""
+        return sum(1 for answer in self.answers if answer is None or answer.code is not Code.OK)
+
     def reply_topics(self) -> dict[str, list[int]]:
         """Return the topics that records want their answers on, with the records' indices."""
         wanted: dict[str, list[int]] = {}

@@ -49,9 +49,14 @@ class Rebatch(msgspec.Struct, array_like=True, tag="rebatch", frozen=True):
 
 
 class Loaded(msgspec.Struct, array_like=True, tag="loaded", frozen=True):
-    """The model is loaded and warm. `signature_def` is an encoded SignatureDefMap."""
+    """The model is loaded and warm. `signature_def` is an encoded SignatureDefMap.
+
+    `warmed` recorded requests were run; `skipped` were of a kind that is not served.
+    """
 
     signature_def: bytes
+    warmed: int
+    skipped: int
 
 
 class LoadFailed(msgspec.Struct, array_like=True, tag="load_failed", frozen=True):

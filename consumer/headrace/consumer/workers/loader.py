@@ -89,6 +89,8 @@ class WorkerLoader:
             pid=worker.link.process.pid,
             fetch_seconds=round(fetched - began, 3),
             load_seconds=round(asyncio.get_running_loop().time() - fetched, 3),
+            warm_up_requests=worker.loaded.warmed,
+            warm_up_skipped=worker.loaded.skipped,
         )
         name = ServableId(record.model, record.version)
         servable = WorkerServable(name, worker, start, batching, self._options)

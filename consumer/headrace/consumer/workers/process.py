@@ -57,11 +57,11 @@ def _load(stream: socket.socket, platform: Platform, order: frames.Load) -> Batc
         with confinement:
             model = platform.load(order.path, options)
             batcher = _batcher(model, order)
-            _warm_up(model, batcher)
+            warmed, skipped = _warm_up(model, batcher)
     except PlatformError as error:
         stream.sendall(frames.encode(frames.LoadFailed(error.code, error.message)))
         return None
-    stream.sendall(frames.encode(frames.Loaded(model.signature_def)))
+    stream.sendall(frames.encode(frames.Loaded(model.signature_def, warmed, skipped)))
     return batcher
 
 
@@ -73,14 +73,22 @@ def _batcher(model: Model, order: frames.Load) -> Batcher:
     return Batcher(model, formats, order.max_rows)
 
 
-def _warm_up(model: Model, batcher: Batcher) -> None:
+def _warm_up(model: Model, batcher: Batcher) -> tuple[int, int]:
     """Answer the calls that came with the model, one at a time.
+
+    Returns:
+        How many were run, and how many were of another kind.
 
     Raises:
         PlatformError: one of them failed: a version that fails what its maker recorded is not fit
             to replace one that serves.
     """
+    warmed = skipped = 0
     for number, call in enumerate(model.recorded_calls(), start=1):
+        if call is None:
+            skipped += 1
+            continue
+        warmed += 1
         for answered in batcher.answer([call]):
             answer = answered.answers[0]
             if answer.code is not Code.OK:
@@ -88,6 +96,7 @@ def _warm_up(model: Model, batcher: Batcher) -> None:
                     Code.FAILED_PRECONDITION,
                     f"warm-up request {number} failed: {answer.code.name}: {answer.message}",
                 )
+    return warmed, skipped
 
 
 def _answer(stream: socket.socket, reader: BinaryIO, batcher: Batcher) -> None:

@@ -57,7 +57,8 @@ class WorkerServable:
         options: WorkerOptions,
     ) -> None:
         self._id = servable
-        self._link, self.signature_def = worker
+        self._link = worker.link
+        self.signature_def = worker.loaded.signature_def
         self._start = start
         self._batching = batching
         self._options = options
@@ -167,14 +168,14 @@ class WorkerServable:
         began = self._loop.time()
         while not self._dies_too_often():
             try:
-                link, self.signature_def = await self._start(self._batching)
+                worker = await self._start(self._batching)
             except LoadCrashed as error:
                 words = str(error)
                 continue
             except LoadError as error:
                 self._break(error)
                 return False
-            self._attach(link)
+            self._attach(worker.link)
             log.info(
                 "worker.replaced",
                 model=self._id.model,

@@ -13,10 +13,10 @@ from headrace.consumer.workers.zygote_client import Zygotes
 
 
 class LoadedWorker(NamedTuple):
-    """A worker that has loaded its model, and the signatures that it found."""
+    """A worker that has loaded its model, and what it said of it."""
 
     link: Link
-    signature_def: bytes
+    loaded: frames.Loaded
 
 
 async def start_worker(zygotes: Zygotes, order: frames.Load) -> LoadedWorker:
@@ -38,8 +38,8 @@ async def start_worker(zygotes: Zygotes, order: frames.Load) -> LoadedWorker:
             words = await link.wait_exit()
             raise LoadCrashed(f"the worker ended while it loaded: {words}")
         match reply:
-            case frames.Loaded(signature_def=signature_def):
-                return LoadedWorker(link, signature_def)
+            case frames.Loaded():
+                return LoadedWorker(link, reply)
             case frames.LoadFailed(code=code, message=message):
                 kind = ArtifactCorrupt if code == Code.DATA_LOSS else ModelRejected
                 raise kind(f"{order.platform} refused the model: {message}")

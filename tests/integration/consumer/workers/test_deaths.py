@@ -198,24 +198,27 @@ async def test_a_load_that_takes_too_long(zygotes: Zygotes, store: Path, tmp_pat
             await hasty.load(planned, Batching(), yields_cpu=False)
 
 
+@pytest.mark.parametrize("turns", [0, 1, 50])
 async def test_a_cancelled_load_leaves_no_worker(
-    loader: WorkerLoader, zygotes: Zygotes, store: Path
+    loader: WorkerLoader, zygotes: Zygotes, store: Path, turns: int
 ) -> None:
-    """When a cancelled load returns, no process of it is left."""
-    before = _children(_zygote_pid(zygotes))
+    """When a cancelled load returns, no process of it is left, however far it had come."""
+    zygote = _zygote_pid(zygotes)
+    before = _children(zygote)
     planned = publish(model("vocabulary"), store)
-    for _ in range(5):
-        loading = asyncio.create_task(loader.load(planned, Batching(), yields_cpu=False))
-        async with asyncio.timeout(10):
-            # The fork is the zygote's doing: no event of this loop tells of it.
-            while (  # noqa: ASYNC110
-                _children(_zygote_pid(zygotes)) == before and not loading.done()
-            ):
-                await asyncio.sleep(0)
-        loading.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await loading
-        assert _children(_zygote_pid(zygotes)) == before
+    loading = asyncio.create_task(loader.load(planned, Batching(), yields_cpu=False))
+    async with asyncio.timeout(10):
+        # The fork is the zygote's doing: no event of this loop tells of it.
+        while _children(zygote) == before:
+            await asyncio.sleep(0)
+    [worker] = _children(zygote) - before
+    os.kill(int(worker), signal.SIGSTOP)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert _children(zygote) == before
 
 
 async def test_versions_of_a_dead_zygote_come_back(load: Load, zygotes: Zygotes) -> None:
@@ -257,7 +260,7 @@ async def test_warm_up_decides_whether_a_version_serves(load: Load) -> None:
     servable = await load("warmed")
     [answer] = await servable.infer([avro(column(1))])
     assert answer.code is Code.OK
-    with pytest.raises(ModelRejected, match="warm-up request 1 failed: INVALID_ARGUMENT: Cannot"):
+    with pytest.raises(ModelRejected, match="warm-up request 2 failed: INVALID_ARGUMENT: Cannot"):
         await load("badly_warmed")
     with pytest.raises(ArtifactCorrupt, match="is not a TFRecord file"):
         await load("wrongly_warmed")

@@ -108,6 +108,15 @@ async def test_scalars_come_out(load: Load, call: MakeCall) -> None:
 
 
 @each_encoding
+async def test_scalar_strings_come_out(load: Load, call: MakeCall) -> None:
+    """A scalar of bytes, which TensorFlow does not give as an array, is one all the same."""
+    servable = await load("joined")
+    [answer] = await servable.infer([call({"text": np.array([b"a", b"b"], object)})])
+    assert outputs(answer)["joined"].shape == ()
+    assert outputs(answer)["joined"].item() == b"ab"
+
+
+@each_encoding
 async def test_requests_for_other_rows_than_promised_do_not_mix(load: Load, call: MakeCall) -> None:
     """A graph that gives other rows than its signature promises still answers each request."""
     servable = await load("positives")

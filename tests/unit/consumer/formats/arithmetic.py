@@ -92,6 +92,6 @@ class Arithmetic:
                 every = {"a": a}
         return {alias: every[alias] for alias in outputs}
 
-    def recorded_calls(self) -> Iterator[Call]:
+    def recorded_calls(self) -> Iterator[Call | None]:
         """There are none."""
         return iter(())

@@ -150,7 +150,7 @@ async def test_early_answers_are_handed_out_before_the_frame_is_done(worker: Wor
 async def test_suspects_go_alone(worker: Worker) -> None:
     """Calls over which a worker died are sent one by one, and nothing beside them."""
     queue = CallQueue(100, 1000)
-    dispatcher = Dispatcher(queue, Batching(), OPTIONS)
+    dispatcher = Dispatcher(queue, Batching(), WorkerOptions(max_frames_in_flight=2))
     calls, others = group(2), group(2)
     for ticket in calls.tickets:
         ticket.deaths = 1
@@ -200,7 +200,7 @@ async def test_detaching_returns_what_is_unanswered(worker: Worker) -> None:
     dispatcher.attach(worker.link)
     run = await worker.receive_run()
     worker.answer(run, 1)
-    while calls.tickets[1].answer is None:  # noqa: ASYNC110 - a ticket has no event of its own
+    while calls.tickets[1].answer is None:
         await asyncio.sleep(0)
     assert dispatcher.detach() == [calls.tickets[0], calls.tickets[2]]
     assert dispatcher.detach() == []
@@ -240,7 +240,7 @@ async def test_a_call_too_long_for_a_frame_is_answered(
     [
         b"\xff\xff\xff\xff",
         b"\x01\x00\x00\x00\x00",
-        bytes(frames.encode(frames.Loaded(b""))),
+        bytes(frames.encode(frames.Loaded(b"", 0, 0))),
         bytes(frames.encode(frames.Ran(99, [], []))),
     ],
     ids=["length", "garbage", "unexpected", "unknown"],

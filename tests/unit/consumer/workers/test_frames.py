@@ -52,7 +52,7 @@ def test_garbage_is_no_frame(data: bytes) -> None:
 def test_messages_of_the_other_direction_are_refused() -> None:
     """A worker does not take what only workers send."""
     with pytest.raises(frames.FrameError, match="not a message to a worker"):
-        frames.decode_to_worker(body(frames.encode(frames.Loaded(b""))))
+        frames.decode_to_worker(body(frames.encode(frames.Loaded(b"", 0, 0))))
 
 
 def test_lengths_are_bounded() -> None:
@@ -65,4 +65,4 @@ def test_long_messages_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the other side would refuse is refused here."""
     monkeypatch.setattr(frames, "MAX_FRAME_BYTES", 100)
     with pytest.raises(frames.FrameError, match="over the limit of 100"):
-        frames.encode(frames.Loaded(bytes(101)))
+        frames.encode(frames.Loaded(bytes(101), 0, 0))
