@@ -56,29 +56,32 @@ async def write(connection: KafkaConnection, topic: str, events: int, models: in
 
 async def replay(connection: KafkaConnection, topic: str) -> tuple[Plan, float, float]:
     """Return the plan, the seconds it took, and the longest the event loop was held."""
-    plan, held, started = Plan(), 0.0, time.perf_counter()
+    plan, started = Plan(), time.perf_counter()
     async with aclosing(ControlLog(connection, topic).batches()) as batches:
-        turn = asyncio.create_task(longest_turn())
-        async for batch in batches:
-            plan = fold(plan, batch.events)
-            if batch.is_caught_up:
-                break
-        seconds = time.perf_counter() - started
-        turn.cancel()
-        held = await turn
-    return plan, seconds, held
+        turns = Turns()
+        async with asyncio.TaskGroup() as tasks:
+            counting = tasks.create_task(turns.count())
+            async for batch in batches:
+                plan = fold(plan, batch.events)
+                if batch.is_caught_up:
+                    break
+            seconds = time.perf_counter() - started
+            counting.cancel()
+    return plan, seconds, turns.longest_seconds
 
 
-async def longest_turn() -> float:
-    """Return, when cancelled, the longest time that the loop took to come back."""
-    longest = 0.0
-    try:
+class Turns:
+    """How long the event loop takes to come back, at worst."""
+
+    def __init__(self) -> None:
+        self.longest_seconds = 0.0
+
+    async def count(self) -> None:
+        """Measure until cancelled."""
         while True:
             before = time.perf_counter()
-            await asyncio.sleep(0)
-            longest = max(longest, time.perf_counter() - before)
-    except asyncio.CancelledError:
-        return longest
+            await asyncio.sleep(0.001)
+            self.longest_seconds = max(self.longest_seconds, time.perf_counter() - before)
 
 
 async def measure(servers: str, events: int, models: int) -> dict[str, Any]:

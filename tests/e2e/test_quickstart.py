@@ -61,7 +61,7 @@ class Running:
         """Return when no process carries the mark any more; the kernel tells nobody."""
         try:
             async with asyncio.timeout(30):
-                while self.left():  # noqa: ASYNC110
+                while self.left():
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"outlived the quickstart: {self.left()}") from None

@@ -124,7 +124,7 @@ class Correspondent:
         """Return the records of a topic from its beginning, until they are enough."""
         # A topic that was made a moment ago may not be in the broker's own picture yet.
         async with asyncio.timeout(seconds):
-            while not (counts := await partition_counts(self.connection, [topic])):  # noqa: ASYNC110
+            while not (counts := await partition_counts(self.connection, [topic])):
                 await asyncio.sleep(0.05)
         width = counts[topic]
         partitions = [TopicPartition(topic, number) for number in range(width)]

@@ -20,10 +20,8 @@ import platformdirs
 from headrace.publisher.errors import InvalidModel, StoreError
 from headrace.publisher.filesystems import FileSystem, is_local, url_to_fs
 from headrace.publisher.progress import Tick
-from headrace.schemas.manifest import FileEntry, Manifest
+from headrace.schemas.manifest import FILES_FOLDER, MANIFEST_NAME, FileEntry, Manifest
 
-MANIFEST: Final = "manifest.json"
-FILES: Final = "files"
 _BUFFER_BYTES: Final = 2**20
 
 
@@ -94,11 +92,11 @@ class ArtifactStore:
     def _is_complete(self, folder: str, manifest: Manifest) -> bool:
         """Return whether the artefact is there: its manifest, and every file in its full size."""
         self._fs.invalidate_cache()
-        if not self._fs.exists(f"{folder}/{MANIFEST}"):
+        if not self._fs.exists(f"{folder}/{MANIFEST_NAME}"):
             return False
-        if self._fs.cat_file(f"{folder}/{MANIFEST}") != manifest.to_json():
+        if self._fs.cat_file(f"{folder}/{MANIFEST_NAME}") != manifest.to_json():
             return False
-        prefix = f"{folder}/{FILES}/"
+        prefix = f"{folder}/{FILES_FOLDER}/"
         there = {
             name.removeprefix(prefix): found["size"]
             for name, found in self._fs.find(prefix.rstrip("/"), detail=True).items()
@@ -127,7 +125,7 @@ class ArtifactStore:
         total, done = manifest.size_bytes, 0
         tick(done, total)
         for path, entry in manifest.files.items():
-            target = f"{folder}/{FILES}/{path}"
+            target = f"{folder}/{FILES_FOLDER}/{path}"
             self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
             with _source(source / path) as reader, self._fs.open(target, "wb") as writer:
                 copied = _Copy(reader, writer, source / path)
@@ -137,7 +135,7 @@ class ArtifactStore:
                 copied.check(entry)
                 _flush(self._fs, writer)
         # The manifest is the marker of completeness: last, always.
-        with self._fs.open(f"{folder}/{MANIFEST}", "wb") as writer:
+        with self._fs.open(f"{folder}/{MANIFEST_NAME}", "wb") as writer:
             writer.write(manifest.to_json())
             _flush(self._fs, writer)
 

@@ -21,8 +21,10 @@ from typing import Final, NamedTuple, cast
 
 from headrace.schemas.errors import TooLarge, Undecodable
 
-MANIFEST_NAME: Final = "headrace.manifest.json"
-"""The manifest's own name beside the files that it lists; it never lists itself."""
+MANIFEST_NAME: Final = "manifest.json"
+"""The name of the manifest in an artefact's folder."""
+FILES_FOLDER: Final = "files"
+"""The name of the folder beside the manifest that holds the files that it lists."""
 
 MAX_FILES: Final = 100_000
 MAX_MANIFEST_BYTES: Final = 32 * 2**20
@@ -149,8 +151,6 @@ def check_path(path: str) -> None:
         raise ValueError(f"the path {shown} is absolute; paths are relative to the artefact")
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise ValueError(f"the path {shown} has an empty part, '.' or '..'")
-    if path == MANIFEST_NAME:
-        raise ValueError(f"a manifest does not list itself ({MANIFEST_NAME})")
 
 
 def _check_entry(path: str, entry: FileEntry) -> None:
@@ -174,8 +174,8 @@ def _check_no_file_is_a_folder(paths: Mapping[str, FileEntry]) -> None:
 def scan(folder: Path, on_progress: Callable[[int], None] | None = None) -> Manifest:
     """Return the manifest of the files below `folder`, each read once, in sorted order.
 
-    A manifest that lies in the folder already is not listed, nor are empty folders. The folder
-    itself may be a symbolic link; nothing in it may be one.
+    Empty folders are not listed. The folder itself may be a symbolic link; nothing in it may be
+    one.
 
     Args:
         folder: the artefact.
@@ -208,7 +208,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
                 yield from _walk(folder, f"{path}/")
             elif not entry.is_file(follow_symlinks=False):
                 raise ValueError(f"{path!r} in {folder} is a device, pipe or socket, not a file")
-            elif path != MANIFEST_NAME:
+            else:
                 yield path
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.schemas import manifest as manifest_module
 from headrace.schemas.errors import TooLarge, Undecodable, WireError
-from headrace.schemas.manifest import MANIFEST_NAME, FileEntry, Manifest, check_path, scan
+from headrace.schemas.manifest import FileEntry, Manifest, check_path, scan
 
 SHA: Final = "0123456789abcdef" * 4
 PART: Final = st.text(
@@ -91,7 +91,7 @@ def test_canonical_form_is_what_it_is() -> None:
     "path",
     [
         *("", "/", "/etc/passwd", "..", "../a", "a/..", "a/../b", ".", "./a", "a/.", "a//b", "a/"),
-        *("a\\b", "..\\a", "C:\\a", "a\x00b", "a\nb", "\x7f", "\udc80", "x" * 1025, MANIFEST_NAME),
+        *("a\\b", "..\\a", "C:\\a", "a\x00b", "a\nb", "\x7f", "\udc80", "x" * 1025),
     ],
 )
 def test_refuses_paths_that_could_leave_the_folder(path: str) -> None:
@@ -164,13 +164,12 @@ def test_refuses_manifests_that_are_too_large(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_lists_a_folder(tmp_path: Path) -> None:
-    """Every file is listed with its size and hash; empty folders and the manifest are not."""
+    """Every file is listed with its size and hash; empty folders are not."""
     contents = {"saved_model.pb": b"graph", "variables/v.index": b"", ".hidden": b"x" * 3_000_000}
     (tmp_path / "assets").mkdir()
     (tmp_path / "variables").mkdir()
     for path, content in contents.items():
         (tmp_path / path).write_bytes(content)
-    (tmp_path / MANIFEST_NAME).write_bytes(b"of an earlier publication")
     progress: list[int] = []
     manifest = scan(tmp_path, progress.append)
     assert manifest.files == {

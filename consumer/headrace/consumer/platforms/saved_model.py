@@ -19,7 +19,6 @@ from google.protobuf.message import Message
 
 from headrace.consumer.core.calls import Call
 from headrace.consumer.core.codes import Code
-from headrace.consumer.formats.tensor_proto import from_tensor_proto
 from headrace.consumer.platforms import warmup
 from headrace.consumer.platforms.platform import (
     Array,
@@ -197,7 +196,7 @@ def _signature(name: str, definition: SignatureDef) -> Signature:
         name,
         {alias: _spec(alias, info) for alias, info in sorted(definition.inputs.items())},
         {alias: _spec(alias, info) for alias, info in sorted(definition.outputs.items())},
-        {alias: from_tensor_proto(proto) for alias, proto in definition.defaults.items()},
+        {alias: _tf.make_ndarray(proto) for alias, proto in definition.defaults.items()},
     )
 
 

@@ -33,7 +33,7 @@ def version(number: int, model: str = "ranker") -> tuple[bytes, bytes]:
 async def logged(logs: list[MutableMapping[str, Any]], event: str) -> None:
     """Return once `event` is among the logs."""
     async with asyncio.timeout(60):
-        while not any(entry["event"] == event for entry in logs):  # noqa: ASYNC110
+        while not any(entry["event"] == event for entry in logs):
             await asyncio.sleep(0.02)
 
 

@@ -108,7 +108,7 @@ async def test_a_version_that_ended_well_leaves_nothing(
 
 async def until_said(connection: KafkaConnection, topic: str, words: str) -> None:
     async with asyncio.timeout(20):
-        while words not in told(await records(connection, topic)):  # noqa: ASYNC110
+        while words not in told(await records(connection, topic)):
             await asyncio.sleep(0.02)
 
 
@@ -130,7 +130,7 @@ async def test_heartbeats_go_on_by_themselves(connection: KafkaConnection, topic
         StatusPublisher(connection, topics.status, identity, heartbeat_interval_seconds=0.05),
         asyncio.timeout(20),
     ):
-        while len(await records(connection, topics.status)) < 4:  # noqa: ASYNC110
+        while len(await records(connection, topics.status)) < 4:
             await asyncio.sleep(0.02)
     beats = [value for _, value in await records(connection, topics.status) if value]
     assert {beat.heartbeat_interval_ms for beat in beats} == {50}

@@ -191,13 +191,13 @@ async def test_poison_goes_to_the_dead_letters_and_its_neighbours_are_served(
         answers = await client.read(options.topics.responses, 8 + 3)
     assert [letter.value for letter in letters] == poisons
     for number, letter in enumerate(letters):
-        headers = headers_of(letter)
+        told = headers_of(letter)
         assert letter.key == b"k%d" % number
-        assert headers["origin-topic"] == options.topics.requests.encode()
-        assert headers["origin-partition"] == b"0"
-        assert headers["origin-offset"] == b"%d" % (2 * number + 1)
-        assert headers["reason"]
-        assert headers.get("correlation-id", headers.get("x")) in (b"%d" % number, b"y")
+        assert told["origin-topic"] == options.topics.requests.encode()
+        assert told["origin-partition"] == b"0"
+        assert told["origin-offset"] == b"%d" % (2 * number + 1)
+        assert told["reason"]
+        assert told.get("correlation-id", told.get("x")) in (b"%d" % number, b"y")
     refused = [m for m in answers if answered(m) == "INVALID_ARGUMENT"]
     assert [headers_of(m)["correlation-id"] for m in refused] == [b"1", b"3", b"5"]
     assert len(answers) == 11

@@ -54,7 +54,11 @@ async def test_a_cancellation_that_was_asked_for_passes() -> None:
 
 async def test_a_timeout_around_it_passes() -> None:
     """A deadline of ours stays a TimeoutError."""
-    with pytest.raises(TimeoutError):
+
+    async def work() -> None:
         async with asyncio.timeout(0):
             with strays_as_errors():
                 await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await work()
