@@ -124,10 +124,8 @@ async def _until_terminated(name: str, bench: Bench) -> Measured:
 
 def _leaves(error: BaseException) -> list[BaseException]:
     """Return the single errors inside groups of groups, or the error itself."""
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    group: BaseExceptionGroup[BaseException] = error
-    return [leaf for part in group.exceptions for leaf in _leaves(part)]
+    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return [leaf for part in inner for leaf in _leaves(part)] if inner else [error]
 
 
 def _tell(line: str) -> None:

@@ -38,7 +38,7 @@ def variant(model: Path, number: int) -> Path:
     copy = model.with_name(f"{model.name}-{number}")
     shutil.copytree(model, copy)
     extra = copy / "assets.extra"
-    extra.mkdir()
+    extra.mkdir(exist_ok=True)
     (extra / "build").write_text(f"{number}\n", "ascii")
     return copy
 

@@ -165,8 +165,8 @@ def _profile(outcome: Json) -> str:
     rows = [(owner, f"{share} %") for owner, share in seen["of_the_busy_time"].items()]
     shape = outcome["parameters"]["profiled_shape"]
     return (
-        f"Where the node's process spends its busy time, at {shape} (by py-spy; the innermost frame "
-        "that belongs to somebody counts). Its event loop waits "
+        f"Where the node's process spends its busy time, at {shape} (by py-spy; the innermost "
+        "frame that belongs to somebody counts). Its event loop waits "
         f"{seen['event_loop_thread_waits']} % of the time:\n\n"
         f"{table(('', 'share'), rows)}"
     )

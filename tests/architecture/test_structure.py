@@ -23,7 +23,8 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_namespace_has_no_init() -> None:
     """`headrace/__init__.py` in one source root would hide the other four."""
-    assert [p for portion in PORTIONS if (p := ROOT / portion / "headrace/__init__.py").exists()] == []
+    found = [ROOT / portion / "headrace/__init__.py" for portion in PORTIONS]
+    assert [path for path in found if path.exists()] == []
 
 
 @pytest.mark.parametrize("portion", PORTIONS)

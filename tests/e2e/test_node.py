@@ -11,6 +11,7 @@ import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -295,25 +296,22 @@ BAD_REQUESTS = [
 
 @pytest.mark.parametrize(("change", "code", "words"), BAD_REQUESTS)
 async def test_bad_request_gets_the_same_code_and_text_at_both_doors(
-    shared_site: Site, shared_port: int, change: dict[str, object], code: str, words: str
+    shared_site: Site, shared_port: int, change: dict[str, Any], code: str, words: str
 ) -> None:
     """One node for all rows; each row asks by gRPC and by Kafka."""
-    arguments: dict[str, object] = {"model": "m", "inputs": X} | change
-    name, inputs = str(arguments.pop("model")), arguments.pop("inputs")
-    assert isinstance(inputs, dict)
-    arrays = {
-        k: np.asarray(v, np.int64 if code and words == "int64" else np.float32)
-        for k, v in inputs.items()
-    }
-
+    arguments: dict[str, Any] = {"model": "m", "inputs": X} | change
+    name: str = arguments.pop("model")
+    inputs: dict[str, Any] = arguments.pop("inputs")
+    dtype = np.int64 if words == "int64" else np.float32
+    arrays = {alias: np.asarray(value, dtype) for alias, value in inputs.items()}
     async with (
         grpc.aio.insecure_channel(f"127.0.0.1:{shared_port}") as channel,
         shared_site.client() as stream,
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await GrpcClient(channel).predict(name, arrays, **arguments)  # type: ignore[arg-type]
+            await GrpcClient(channel).predict(name, arrays, **arguments)
         with pytest.raises(InferenceFailed) as failed:
-            await stream.infer(name, arrays, **arguments)  # type: ignore[arg-type]
+            await stream.infer(name, arrays, **arguments)
     assert refused.value.code().name == failed.value.code == code
     assert words in (refused.value.details() or "")
     assert failed.value.reason == refused.value.details()

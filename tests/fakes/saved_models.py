@@ -16,7 +16,7 @@ def write_saved_model(
     shards: int = 1,
     content: str = "",
 ) -> Path:
-    """Write a SavedModel with so many variable shards (0: no variables); `content` tells it apart."""
+    """Write a SavedModel with so many variable shards (0: none); `content` tells it apart."""
     folder.mkdir(parents=True)
     model = SavedModel(saved_model_schema_version=1)
     graph = model.meta_graphs.add()

@@ -40,7 +40,7 @@ class FleetReport:
             BrokerUnreachable: no broker answered.
             TopicMismatch: a topic does not exist.
         """
-        async with status_reader(self.connection, Topics()) as reader:
+        async with status_reader(self.connection, Topics.from_environment()) as reader:
             found, now_ms = await self._rows(reader.fleet)
             if self.as_json:
                 typer.echo(_line(found))
@@ -49,7 +49,7 @@ class FleetReport:
 
     async def follow(self) -> None:
         """Print the fleet whenever it changes, until cancelled; raises as `once`."""
-        async with status_reader(self.connection, Topics()) as reader:
+        async with status_reader(self.connection, Topics.from_environment()) as reader:
             if self.as_json or not console().is_terminal:
                 await self._follow_lines(reader)
             else:
@@ -77,7 +77,7 @@ class FleetReport:
     async def _rows(self, fleet: Fleet) -> tuple[list[fleet_view.FleetRow], int]:
         entries: list[ControlEntry] = []
         if self.with_idle:
-            entries = await read_control(self.connection, Topics())
+            entries = await read_control(self.connection, Topics.from_environment())
         now_ms = time.time_ns() // 1_000_000
         found = fleet_view.rows(fleet, now_ms, self.model)
         return found + fleet_view.idle(entries, found, self.model), now_ms

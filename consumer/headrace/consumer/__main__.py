@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 from headrace.consumer import logs
 from headrace.consumer.core.errors import NodeError
@@ -57,9 +58,10 @@ async def _run_until_signal(settings: Settings) -> None:
 
 def _leaves(error: BaseException) -> list[BaseException]:
     """Return the single errors inside groups of groups, or the error itself."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for part in error.exceptions for leaf in _leaves(part)]
-    return [error]
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for part in group.exceptions for leaf in _leaves(part)]
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
     async with web, status, zygotes, loader, manager, rpc, asyncio.TaskGroup() as tasks:
         status.serve_at(
-            grpc_endpoint=f"{settings.host}:{rpc.port}", http_endpoint=f"{settings.host}:{web.port}"
+            grpc_endpoint=f"{settings.reachable_host}:{rpc.port}",
+            http_endpoint=f"{settings.reachable_host}:{web.port}",
         )
         log.info("node.started", node=settings.node, grpc_port=rpc.port, http_port=web.port)
         following = tasks.create_task(
@@ -104,7 +105,7 @@ async def _follow(
     """Fold the control log and let the manager follow, from the moment we have caught up."""
     plan, errors, offset = Plan(), deque[str](maxlen=10), -1
 
-    def beat(_: bool = True) -> None:  # noqa: FBT001, FBT002 - an observer's signature
+    def beat(_: bool = True) -> None:
         status.heartbeat(offset, is_ready=readiness.is_ready, control_errors=tuple(errors))
 
     readiness.observe(beat)

@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         "", description="this node's name on the status topic (default: HOST-GRPC_PORT)"
     )
     host: str = Field("0.0.0.0", description="address that the gRPC and HTTP ports listen on")
+    advertised_host: str = Field(
+        "",
+        description="host that the status topic gives for this node (default: --host, or the "
+        "machine's name when that is every address)",
+    )
     grpc_port: Port = Field(8500, description="gRPC port; 0 takes a free one")
     http_port: Port = Field(8501, description="HTTP port; 0 takes a free one")
     group: str = Field("headrace", description="Kafka consumer group that shares the requests")
@@ -113,6 +118,14 @@ class Settings(BaseSettings):
     def node(self) -> str:
         """The node's name: what was set, or host and gRPC port (with a free port, process id)."""
         return self.node_id or f"{socket.gethostname()}-{self.grpc_port or os.getpid()}"
+
+    @property
+    def reachable_host(self) -> str:
+        """The host by which others reach the doors, as far as this machine can know."""
+        everywhere = {"0.0.0.0", "::", "[::]", ""}
+        return self.advertised_host or (
+            socket.gethostname() if self.host in everywhere else self.host
+        )
 
     @property
     def topics(self) -> Topics:

@@ -5,6 +5,7 @@ Plain data; creating them is the publisher portion's business.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,23 @@ class Topics:
     requests: str = "headrace.requests"
     responses: str = "headrace.responses"
     dead_letters: str = "headrace.dead-letters"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Topics:
+        """Return the names that HEADRACE_CONTROL_TOPIC and its like give, or the defaults.
+
+        These are the variables that a node's settings read, so that tools and nodes of one
+        deployment agree.
+        """
+        names = os.environ if environment is None else environment
+        fields = {
+            "control": "HEADRACE_CONTROL_TOPIC",
+            "status": "HEADRACE_STATUS_TOPIC",
+            "requests": "HEADRACE_REQUEST_TOPIC",
+            "responses": "HEADRACE_RESPONSE_TOPIC",
+            "dead_letters": "HEADRACE_DEAD_LETTER_TOPIC",
+        }
+        return cls(**{name: names[key] for name, key in fields.items() if names.get(key)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,7 @@ def config(
     from headrace.cli.outcome import outcome, run  # noqa: PLC0415 - fast --help
     from headrace.publisher.configuration import ConfigChange  # noqa: PLC0415 - fast --help
     from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
+    from headrace.schemas.topics import Topics  # noqa: PLC0415
     from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
     from headrace.schemas.records import ModelConfig, Preserving  # noqa: PLC0415 - fast --help
 
@@ -86,7 +87,9 @@ def config(
     )
     with outcome():
         publisher = ModelPublisher(
-            KafkaConnection(bootstrap_servers), create_topics=not no_create_topics
+            KafkaConnection(bootstrap_servers),
+            create_topics=not no_create_topics,
+            topics=Topics.from_environment(),
         )
     if change == ConfigChange(model=model):
         found = run(publisher.config(model))

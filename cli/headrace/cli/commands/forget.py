@@ -40,10 +40,13 @@ def forget(
     from headrace.cli.outcome import outcome, run  # noqa: PLC0415 - fast --help
     from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
     from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
+    from headrace.schemas.topics import Topics  # noqa: PLC0415
 
     with outcome():
         publisher = ModelPublisher(
-            KafkaConnection(bootstrap_servers), create_topics=not no_create_topics
+            KafkaConnection(bootstrap_servers),
+            create_topics=not no_create_topics,
+            topics=Topics.from_environment(),
         )
     forgotten = run(publisher.forget(model, version, force=force, timeout=timeout))
     if as_json:

@@ -41,7 +41,9 @@ def history(
         from headrace.schemas.topics import Topics  # noqa: PLC0415
 
         check_name(model)
-        return changes(await read_control(KafkaConnection(bootstrap_servers), Topics()), model)
+        return changes(
+            await read_control(KafkaConnection(bootstrap_servers), Topics.from_environment()), model
+        )
 
     found = run(work())
     if as_json:

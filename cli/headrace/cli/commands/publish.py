@@ -57,6 +57,7 @@ def publish(
     from headrace.cli.publish_progress import shown  # noqa: PLC0415 - fast --help
     from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
     from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
+    from headrace.schemas.topics import Topics  # noqa: PLC0415
 
     texts = _texts(metadata or [])
 
@@ -74,7 +75,10 @@ def publish(
 
     with outcome():
         publisher = ModelPublisher(
-            KafkaConnection(bootstrap_servers), store=store, create_topics=not no_create_topics
+            KafkaConnection(bootstrap_servers),
+            store=store,
+            create_topics=not no_create_topics,
+            topics=Topics.from_environment(),
         )
     _show(run(work(publisher)), as_json=as_json)
 

@@ -44,6 +44,7 @@ def retire(
     from headrace.cli.publish_progress import shown  # noqa: PLC0415 - fast --help
     from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
     from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
+    from headrace.schemas.topics import Topics  # noqa: PLC0415
 
     async def work(publisher: ModelPublisher) -> Retired:
         with shown() as on_progress:
@@ -53,7 +54,9 @@ def retire(
 
     with outcome():
         publisher = ModelPublisher(
-            KafkaConnection(bootstrap_servers), create_topics=not no_create_topics
+            KafkaConnection(bootstrap_servers),
+            create_topics=not no_create_topics,
+            topics=Topics.from_environment(),
         )
     retired = run(work(publisher))
     if as_json:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 # Everything after `serve`, --help included, is the node's to understand.
-CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+CONTEXT: dict[str, Any] = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
 
 
 def serve(context: typer.Context) -> None:

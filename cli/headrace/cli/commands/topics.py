@@ -52,7 +52,7 @@ def create(
     from headrace.publisher.topics import ensure_topics  # noqa: PLC0415
     from headrace.schemas.topics import Topics, specs  # noqa: PLC0415
 
-    wanted = specs(Topics(), request_partitions=partitions)
+    wanted = specs(Topics.from_environment(), request_partitions=partitions)
     if replication_factor is not None:
         wanted = [replace(spec, replication_factor=replication_factor) for spec in wanted]
 
@@ -81,7 +81,7 @@ def list_topics(
     from headrace.schemas.topics import Topics, specs  # noqa: PLC0415
 
     async def work() -> list[TopicFinding]:
-        return await audit(KafkaConnection(bootstrap_servers), specs(Topics()))
+        return await audit(KafkaConnection(bootstrap_servers), specs(Topics.from_environment()))
 
     findings = run(work())
     if as_json:

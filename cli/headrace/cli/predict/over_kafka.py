@@ -13,6 +13,7 @@ from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import InvalidArgument
 from headrace.schemas.records import Route
 from headrace.schemas.tensors import NUMPY_DTYPES, STRING
+from headrace.schemas.topics import Topics
 
 
 def parse_dtypes(pairs: list[str]) -> dict[str, np.dtype[Any]]:
@@ -47,7 +48,8 @@ async def predict(
         InferenceFailed: the node refused, or nobody answered in time.
         BrokerUnreachable: no broker answered.
     """
-    async with InferenceClient(connection, timeout=timeout_seconds) as client:
+    topics = Topics.from_environment()
+    async with InferenceClient(connection, topics=topics, timeout=timeout_seconds) as client:
         answer = await client.infer(
             route.model,
             inputs,

@@ -24,6 +24,7 @@ from headrace.publisher import SyncModelPublisher
 from headrace.publisher.connection import DEFAULT_BOOTSTRAP_SERVERS, KafkaConnection
 from headrace.publisher.errors import PublisherError
 from headrace.publisher.progress import Appended, Progress
+from headrace.schemas.topics import Topics
 
 _FIRST_STEPS: Final = 6
 _GROWTH: Final = 4
@@ -83,6 +84,7 @@ def train(
                 KafkaConnection(bootstrap_servers),
                 store=store,
                 publisher_name=f"trainer@{os.uname().nodename}",
+                topics=Topics.from_environment(),
             ) as publisher,
         ):
             round_number = 1

@@ -18,7 +18,7 @@ import structlog
 
 from headrace.consumer.artifacts.download import Store
 from headrace.consumer.artifacts.folders import CacheFolders, HeldFolder
-from headrace.consumer.core.errors import ArtifactCorrupt, LoadError
+from headrace.consumer.core.errors import ArtifactCorrupt, CacheUnwritable
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class ArtifactCache:
         except OSError as error:
             # Errors of the store have become LoadErrors where they were met.
             cause = error.strerror or str(error)
-            raise LoadError(
+            raise CacheUnwritable(
                 f"cannot write the artefact cache {self._folders.root}: {cause}: check that the "
                 "folder can be written and has room, or name another one with --cache-dir"
             ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from headrace.consumer.artifacts.folders import FILES, MANIFEST, Abandoned
+from headrace.consumer.artifacts.folders import Abandoned
 from headrace.consumer.core.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
@@ -19,7 +19,13 @@ from headrace.consumer.core.errors import (
 )
 from headrace.publisher.filesystems import url_to_fs
 from headrace.schemas.errors import WireError
-from headrace.schemas.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
+from headrace.schemas.manifest import (
+    FILES_FOLDER,
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    FileEntry,
+    Manifest,
+)
 
 _SCHEMES: Final = frozenset(
     {
@@ -63,14 +69,14 @@ class Store:
             ArtifactMissing: there is none, or the store cannot be read.
             ArtifactCorrupt: it is not the one that the digest names.
         """
-        with self._reading(MANIFEST):
+        with self._reading(MANIFEST_NAME):
             self._files.invalidate_cache()
-            with self._files.open(f"{self._root}/{MANIFEST}", "rb") as file:
+            with self._files.open(f"{self._root}/{MANIFEST_NAME}", "rb") as file:
                 data = file.read(MAX_MANIFEST_BYTES + 1)
         try:
             manifest = Manifest.from_json(data)
         except WireError as error:
-            raise ArtifactCorrupt(f"{MANIFEST} of {self._uri}: {error}") from error
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} of {self._uri}: {error}") from error
         if manifest.digest != digest:
             raise ArtifactCorrupt(
                 f"the artefact at {self._uri} has digest {manifest.digest}; the event says "
@@ -116,7 +122,7 @@ class Store:
 
     def _pieces(self, path: str) -> Generator[bytes]:
         with self._reading(path):
-            file = self._files.open(f"{self._root}/{FILES}/{path}", "rb")
+            file = self._files.open(f"{self._root}/{FILES_FOLDER}/{path}", "rb")
         with file:
             while True:
                 with self._reading(path):

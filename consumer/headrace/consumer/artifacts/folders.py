@@ -20,12 +20,10 @@ from typing import Final
 import structlog
 
 from headrace.schemas.errors import WireError
-from headrace.schemas.manifest import Manifest, scan
+from headrace.schemas.manifest import FILES_FOLDER, MANIFEST_NAME, Manifest, scan
 
 log = structlog.get_logger()
 
-MANIFEST: Final = "manifest.json"
-FILES: Final = "files"
 _ENTRY: Final = "sha256-"
 _INCOMING: Final = ".incoming-"
 _DISCARDED: Final = ".discarded-"
@@ -43,7 +41,7 @@ class HeldFolder:
     """
 
     def __init__(self, folder: Path, descriptor: int) -> None:
-        self.files = folder / FILES
+        self.files = folder / FILES_FOLDER
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -94,9 +92,9 @@ class CacheFolders:
         folder = self.root / manifest.digest.replace(":", "-")
         incoming, descriptor = self._incoming()
         try:
-            (incoming / FILES).mkdir()
-            copy(incoming / FILES)
-            _write(incoming / MANIFEST, manifest.to_json())
+            (incoming / FILES_FOLDER).mkdir()
+            copy(incoming / FILES_FOLDER)
+            _write(incoming / MANIFEST_NAME, manifest.to_json())
             _flush_folders(incoming)
             if not _renamed(incoming, folder):
                 # Another node was faster with the same bytes, or left a broken folder there.
@@ -192,8 +190,8 @@ def _is_intact(folder: Path, digest: str, gone: Event) -> bool:
             raise Abandoned
 
     try:
-        manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
-        return manifest.digest == digest and scan(folder / FILES, look_up) == manifest
+        manifest = Manifest.from_json((folder / MANIFEST_NAME).read_bytes())
+        return manifest.digest == digest and scan(folder / FILES_FOLDER, look_up) == manifest
     except (OSError, WireError, ValueError):
         return False
 

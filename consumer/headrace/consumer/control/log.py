@@ -126,9 +126,10 @@ class ControlLog:
         last_log = float("-inf")
         while True:
             try:
-                if self._creates:
-                    await ensure_topics(self._connection, self._creates)
-                count = (await partition_counts(self._connection, [topic])).get(topic)
+                with strays_as_errors():
+                    if self._creates:
+                        await ensure_topics(self._connection, self._creates)
+                    count = (await partition_counts(self._connection, [topic])).get(topic)
                 self._outage.ended()
             except TopicMismatch as error:
                 raise NodeError(str(error)) from error

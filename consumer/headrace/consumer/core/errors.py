@@ -15,6 +15,7 @@
     ├── LoadError               becomes the state of one version, never stops the node
     │   ├── ArtifactMissing         NOT_FOUND, retriable (a store may lag behind the log)
     │   ├── ArtifactCorrupt         DATA_LOSS
+    │   ├── CacheUnwritable         RESOURCE_EXHAUSTED, retriable
     │   ├── ModelRejected           FAILED_PRECONDITION
     │   ├── LoadCrashed             UNAVAILABLE, retriable
     │   └── LoadTimedOut            DEADLINE_EXCEEDED, retriable
@@ -118,6 +119,13 @@ class ArtifactCorrupt(LoadError):
     """The artefact is not what the event says it is."""
 
     code = Code.DATA_LOSS
+
+
+class CacheUnwritable(LoadError):
+    """The node's own disk has no room for the artefact, or refuses it."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    retriable = True
 
 
 class ModelRejected(LoadError):

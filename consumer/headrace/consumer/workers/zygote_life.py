@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 import structlog
@@ -26,7 +27,10 @@ _MODULE: Final = "headrace.consumer.workers.zygote"
 _STOP_SECONDS: Final = 5.0
 # One thread after the import is what makes forking safe; the workers' own pools are set per load.
 _ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_ENVIRONMENT_DEFAULTS: Final = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+# Without a GPU driver TensorFlow says so as an error, anew in every worker; what is wrong with a
+# model comes as an exception, and is not lost by leaving its errors out of the log.
+_HAS_GPU_DRIVER: Final = Path("/proc/driver/nvidia").exists()
+_ENVIRONMENT_DEFAULTS: Final = {"TF_CPP_MIN_LOG_LEVEL": "2" if _HAS_GPU_DRIVER else "3"}
 
 
 class WorkerProcess:

@@ -108,6 +108,32 @@ async def test_what_was_not_answered_is_answered_by_the_next_door(
     assert len(found) == 40
 
 
+async def test_does_not_commit_before_the_answer_is_confirmed(
+    connection: KafkaConnection, options: StreamOptions, client: Correspondent, topic_prefix: str
+) -> None:
+    """An answer that the broker does not confirm keeps its request uncommitted."""
+    frail, mine = f"{topic_prefix}frail", f"{topic_prefix}mine"
+    # A compacted topic refuses records without a key: nothing is ever confirmed there.
+    frail_spec = TopicSpec(name=frail, partitions=1, configs={"cleanup.policy": "compact"})
+    await ensure_topics(connection, [frail_spec, TopicSpec(name=mine, partitions=1)])
+    told = replace(
+        options, topics=replace(options.topics, responses=frail), drain_timeout_seconds=0.2
+    )
+    requests, servable = options.topics.requests, half()
+    async with KafkaDoor(connection, serving_map(servable), ready(), told):
+        await client.ask(requests, [Ask(2.0)])
+        for number in range(3):
+            header = ("reply-topic", mine.encode())
+            await client.ask(requests, [Ask(4.0, partition=1, headers=[header])])
+            await client.read(mine, number + 1)
+        async with asyncio.timeout(30):
+            while await client.committed(options.group, requests, 1) != 3:
+                await asyncio.sleep(0.05)
+        assert len(servable.calls) == 4
+        assert await client.committed(options.group, requests, 0) is None
+    assert await client.committed(options.group, requests, 0) is None
+
+
 async def test_a_stop_finishes_what_is_in_flight(
     connection: KafkaConnection, options: StreamOptions, client: Correspondent
 ) -> None:
