@@ -41,7 +41,7 @@ app = typer.Typer(
 
 def _show_version(is_wanted: bool) -> None:
     if is_wanted:
-        from importlib.metadata import version  # noqa: PLC0415 - fast --help
+        from importlib.metadata import version
 
         typer.echo(f"headrace {version('headrace')}")
         raise typer.Exit

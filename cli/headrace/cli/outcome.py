@@ -26,8 +26,8 @@ def outcome(*also: type[Exception]) -> Generator[None, None, None]:
     Anything else is a defect and passes. Meanwhile aiokafka logs nothing: what it would say of an
     outage, several times a second, the one line says.
     """
-    from headrace.publisher.errors import PublisherError  # noqa: PLC0415 - fast --help
-    from headrace.schemas.errors import WireError  # noqa: PLC0415 - fast --help
+    from headrace.publisher.errors import PublisherError
+    from headrace.schemas.errors import WireError
 
     ours: tuple[type[Exception], ...] = (PublisherError, WireError, *also)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

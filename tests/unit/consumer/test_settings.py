@@ -20,9 +20,7 @@ def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"HEADRACE_{name.upper()}", raising=False)
 
 
-def test_flag_beats_environment_beats_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flag_beats_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each source is overruled by the one before it."""
     file = tmp_path / "headrace.toml"
     file.write_text('grpc_port = 1\nhttp_port = 1\ngroup = "file"\n')

@@ -32,6 +32,6 @@ def broker(port: _Port = 9092, data_dir: _DataDir = None) -> None:
 
     In production, run a Kafka cluster and point --bootstrap-servers at it.
     """
-    from headrace.cli.broker.foreground import run_in_foreground  # noqa: PLC0415 - fast --help
+    from headrace.cli.broker.foreground import run_in_foreground
 
     raise typer.Exit(run_in_foreground(port, data_dir))

@@ -68,12 +68,12 @@ def config(
 
     Without any, show the configuration that the log holds.
     """
-    from headrace.cli.outcome import outcome, run  # noqa: PLC0415 - fast --help
-    from headrace.publisher.configuration import ConfigChange  # noqa: PLC0415 - fast --help
-    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
-    from headrace.schemas.topics import Topics  # noqa: PLC0415
-    from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
-    from headrace.schemas.records import ModelConfig, Preserving  # noqa: PLC0415 - fast --help
+    from headrace.cli.outcome import outcome, run
+    from headrace.publisher.configuration import ConfigChange
+    from headrace.publisher.connection import KafkaConnection
+    from headrace.publisher.models import ModelPublisher
+    from headrace.schemas.records import ModelConfig, Preserving
+    from headrace.schemas.topics import Topics
 
     change = ConfigChange(
         model=model,
@@ -100,7 +100,7 @@ def config(
 
 
 def _policy(text: str) -> VersionPolicy:
-    from headrace.schemas.records import PolicyKind, VersionPolicy  # noqa: PLC0415 - fast --help
+    from headrace.schemas.records import PolicyKind, VersionPolicy
 
     if text == "all":
         return VersionPolicy(kind=PolicyKind.ALL)
@@ -131,7 +131,7 @@ def _numbers(pairs: list[str], option: str) -> dict[str, int]:
 
 
 def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> None:
-    from headrace.publisher.configuration import policy_words  # noqa: PLC0415 - fast --help
+    from headrace.publisher.configuration import policy_words
 
     shown: dict[str, str | int | dict[str, int]] = {
         "model": config.model,

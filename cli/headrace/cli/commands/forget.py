@@ -37,10 +37,10 @@ def forget(
 
     Its numbers are then free for other bytes. The files in the artefact store stay.
     """
-    from headrace.cli.outcome import outcome, run  # noqa: PLC0415 - fast --help
-    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
-    from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
-    from headrace.schemas.topics import Topics  # noqa: PLC0415
+    from headrace.cli.outcome import outcome, run
+    from headrace.publisher.connection import KafkaConnection
+    from headrace.publisher.models import ModelPublisher
+    from headrace.schemas.topics import Topics
 
     with outcome():
         publisher = ModelPublisher(

@@ -34,11 +34,11 @@ def history(
     """
 
     async def work() -> list[Change]:
-        from headrace.cli.log_view import changes  # noqa: PLC0415 - fast --help
-        from headrace.publisher.configuration import check_name  # noqa: PLC0415
-        from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415
-        from headrace.publisher.history import read_control  # noqa: PLC0415
-        from headrace.schemas.topics import Topics  # noqa: PLC0415
+        from headrace.cli.log_view import changes
+        from headrace.publisher.configuration import check_name
+        from headrace.publisher.connection import KafkaConnection
+        from headrace.publisher.history import read_control
+        from headrace.schemas.topics import Topics
 
         check_name(model)
         return changes(
@@ -52,8 +52,8 @@ def history(
     if not found:
         typer.echo(f"no events of {model!r} in the control log", err=True)
         return
-    from headrace.cli.log_view import render  # noqa: PLC0415 - fast --help
-    from headrace.cli.terminal import console  # noqa: PLC0415
+    from headrace.cli.log_view import render
+    from headrace.cli.terminal import console
 
     console().print(render(found))
     typer.echo(_NOTE, err=True)

@@ -35,8 +35,8 @@ def models(
     """
 
     async def work() -> None:
-        from headrace.cli.fleet_report import FleetReport  # noqa: PLC0415 - fast --help
-        from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415
+        from headrace.cli.fleet_report import FleetReport
+        from headrace.publisher.connection import KafkaConnection
 
         report = FleetReport(
             connection=KafkaConnection(bootstrap_servers),

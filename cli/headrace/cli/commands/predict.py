@@ -79,7 +79,7 @@ def predict(
     Bytes that are no UTF-8 are written `{"b64": "…"}` both ways, and NaN and infinities as the
     strings "NaN", "Infinity" and "-Infinity".
     """
-    from headrace.schemas.records import Route  # noqa: PLC0415 - fast --help
+    from headrace.schemas.records import Route
 
     if version is not None and label is not None:
         raise typer.BadParameter("give --version or --label, not both")
@@ -93,9 +93,9 @@ def predict(
 
 
 def _ask_grpc(route: Route, signature: str, inputs: str, endpoint: str, timeout: float) -> None:
-    from headrace.cli.outcome import outcome  # noqa: PLC0415 - fast --help
-    from headrace.cli.predict.json_tensors import line, read_inputs  # noqa: PLC0415
-    from headrace.cli.predict.over_grpc import GrpcAsker  # noqa: PLC0415
+    from headrace.cli.outcome import outcome
+    from headrace.cli.predict.json_tensors import line, read_inputs
+    from headrace.cli.predict.over_grpc import GrpcAsker
 
     asker = GrpcAsker(endpoint=endpoint, timeout_seconds=timeout)
     with outcome():
@@ -105,11 +105,11 @@ def _ask_grpc(route: Route, signature: str, inputs: str, endpoint: str, timeout:
 def _ask_kafka(
     route: Route, signature: str, written: tuple[str, list[str]], timeout: float, servers: str
 ) -> None:
-    from headrace.cli.outcome import run  # noqa: PLC0415 - fast --help
-    from headrace.cli.predict.json_tensors import line, read_inputs  # noqa: PLC0415
-    from headrace.cli.predict.over_kafka import arrays, parse_dtypes  # noqa: PLC0415
-    from headrace.cli.predict.over_kafka import predict as ask  # noqa: PLC0415
-    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415
+    from headrace.cli.outcome import run
+    from headrace.cli.predict.json_tensors import line, read_inputs
+    from headrace.cli.predict.over_kafka import arrays, parse_dtypes
+    from headrace.cli.predict.over_kafka import predict as ask
+    from headrace.publisher.connection import KafkaConnection
 
     async def work() -> str:
         inputs, dtypes = written

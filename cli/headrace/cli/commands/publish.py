@@ -53,11 +53,11 @@ def publish(
     A version number always means the same bytes: the same model may be published again under it,
     another one is refused.
     """
-    from headrace.cli.outcome import outcome, run  # noqa: PLC0415 - fast --help
-    from headrace.cli.publish_progress import shown  # noqa: PLC0415 - fast --help
-    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
-    from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
-    from headrace.schemas.topics import Topics  # noqa: PLC0415
+    from headrace.cli.outcome import outcome, run
+    from headrace.cli.publish_progress import shown
+    from headrace.publisher.connection import KafkaConnection
+    from headrace.publisher.models import ModelPublisher
+    from headrace.schemas.topics import Topics
 
     texts = _texts(metadata or [])
 

@@ -48,8 +48,8 @@ def quickstart(
     missing answer it ends with `quickstart failed: …` on standard error and exit code 1.
     """
     extras.require("quickstart")
-    from headrace.cli.quickstart.show import Pace  # noqa: PLC0415 - fast --help
-    from headrace.cli.quickstart.stage import StageOptions, run  # noqa: PLC0415
+    from headrace.cli.quickstart.show import Pace
+    from headrace.cli.quickstart.stage import StageOptions, run
 
     pace = Pace(versions=versions, seconds_per_version=duration)
     raise typer.Exit(run(StageOptions(pace=pace, data_dir=data_dir, keep_running=keep_running)))

@@ -40,11 +40,11 @@ def retire(
 
     Requests in flight are finished first. Publishing the same model again brings it back.
     """
-    from headrace.cli.outcome import outcome, run  # noqa: PLC0415 - fast --help
-    from headrace.cli.publish_progress import shown  # noqa: PLC0415 - fast --help
-    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415 - fast --help
-    from headrace.publisher.models import ModelPublisher  # noqa: PLC0415 - fast --help
-    from headrace.schemas.topics import Topics  # noqa: PLC0415
+    from headrace.cli.outcome import outcome, run
+    from headrace.cli.publish_progress import shown
+    from headrace.publisher.connection import KafkaConnection
+    from headrace.publisher.models import ModelPublisher
+    from headrace.schemas.topics import Topics
 
     async def work(publisher: ModelPublisher) -> Retired:
         with shown() as on_progress:

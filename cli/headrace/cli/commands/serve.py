@@ -16,6 +16,6 @@ CONTEXT: dict[str, Any] = {
 
 def serve(context: typer.Context) -> None:
     """Run a serving node until SIGTERM or Ctrl-C (`headrace serve --help` lists its settings)."""
-    from headrace.consumer.__main__ import main  # noqa: PLC0415 - needs the serving extra
+    from headrace.consumer.__main__ import main
 
     raise typer.Exit(main(context.args))

@@ -45,12 +45,12 @@ def create(
     `serve`, `publish` and `quickstart` do the same by themselves, unless told not to. Topics that
     exist are left as they are.
     """
-    import json  # noqa: PLC0415 - fast --help
-    from dataclasses import replace  # noqa: PLC0415
+    import json
+    from dataclasses import replace
 
-    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415
-    from headrace.publisher.topics import ensure_topics  # noqa: PLC0415
-    from headrace.schemas.topics import Topics, specs  # noqa: PLC0415
+    from headrace.publisher.connection import KafkaConnection
+    from headrace.publisher.topics import ensure_topics
+    from headrace.schemas.topics import Topics, specs
 
     wanted = specs(Topics.from_environment(), request_partitions=partitions)
     if replication_factor is not None:
@@ -72,13 +72,13 @@ def list_topics(
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS, as_json: AsJson = False
 ) -> None:
     """Show the topics that exist, and what about them is not as it should be."""
-    import json  # noqa: PLC0415 - fast --help
-    from dataclasses import asdict  # noqa: PLC0415
+    import json
+    from dataclasses import asdict
 
-    from headrace.cli.terminal import console  # noqa: PLC0415
-    from headrace.cli.topic_audit import audit  # noqa: PLC0415
-    from headrace.publisher.connection import KafkaConnection  # noqa: PLC0415
-    from headrace.schemas.topics import Topics, specs  # noqa: PLC0415
+    from headrace.cli.terminal import console
+    from headrace.cli.topic_audit import audit
+    from headrace.publisher.connection import KafkaConnection
+    from headrace.schemas.topics import Topics, specs
 
     async def work() -> list[TopicFinding]:
         return await audit(KafkaConnection(bootstrap_servers), specs(Topics.from_environment()))
@@ -92,8 +92,8 @@ def list_topics(
 
 
 def _table(findings: list[TopicFinding]) -> Table:
-    from rich.table import Table  # noqa: PLC0415 - fast --help
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table("topic", "partitions", "copies", "", box=None, pad_edge=False)
     for found in findings:

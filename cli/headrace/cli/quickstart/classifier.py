@@ -22,7 +22,7 @@ class Classifier:
     """
 
     def __init__(self, training: Digits) -> None:
-        import keras as untyped  # type: ignore[import-untyped] # noqa: PLC0415 - takes seconds
+        import keras as untyped  # type: ignore[import-untyped]
 
         # Keras is not typed where it counts.
         keras: Any = untyped
@@ -62,7 +62,7 @@ class Classifier:
         Shapes: input `image` `(rows, 64) float32`; outputs `scores` `(rows, 10) float32`, which
         add up to 1, and `class` `(rows,) int64`.
         """
-        import tensorflow as tf  # type: ignore[import-untyped] # noqa: PLC0415 - as Keras
+        import tensorflow as tf  # type: ignore[import-untyped]
 
         tensorflow: Any = tf
         shape = (None, self._training.images.shape[1])

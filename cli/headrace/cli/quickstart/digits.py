@@ -34,7 +34,7 @@ class Digits:
 def load() -> tuple[Digits, Digits]:
     """Return the digits to train on, and those held out; the same split on every call."""
     # Here and not above: it takes a second.
-    from sklearn import (  # type: ignore[import-untyped] # noqa: PLC0415
+    from sklearn import (  # type: ignore[import-untyped]
         datasets,
         model_selection,
     )

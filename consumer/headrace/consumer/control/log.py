@@ -16,15 +16,15 @@ from typing import Final
 
 import structlog
 
-from headrace.consumer.control.cancellation import strays_as_errors
 from headrace.consumer.control.events import read_event
-from headrace.consumer.control.outage import Outage
 from headrace.consumer.core.backoff import backoff
 from headrace.consumer.core.errors import NodeError
 from headrace.consumer.core.plan import ControlEvent
+from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.clients import AIOKafkaConsumer, KafkaError, Message, TopicPartition
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError, TopicMismatch
+from headrace.publisher.outage import Outage
 from headrace.publisher.topics import ensure_topics, partition_counts
 from headrace.schemas.errors import WireError
 from headrace.schemas.topics import Topics, TopicSpec, specs

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
-from headrace.consumer.control.cancellation import strays_as_errors
 from headrace.consumer.control.incarnations import earlier_keys
-from headrace.consumer.control.outage import Outage
 from headrace.consumer.control.outbox import Note, Outbox
 from headrace.consumer.core.backoff import backoff
 from headrace.consumer.core.errors import NodeError
+from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.clients import AIOKafkaProducer, KafkaError
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError
 from headrace.publisher.fleet import heartbeat_key, status_key
+from headrace.publisher.outage import Outage
 from headrace.schemas.codec import encode
 from headrace.schemas.records import NodeStatus, ServableState, ServableStatus
 

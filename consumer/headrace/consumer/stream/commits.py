@@ -8,8 +8,8 @@ from typing import Final
 
 import structlog
 
-from headrace.consumer.control.cancellation import strays_as_errors
 from headrace.consumer.stream.clients import GroupConsumer, KafkaError, TopicPartition
+from headrace.publisher.cancellation import strays_as_errors
 
 _LOG: Final = structlog.get_logger(__name__)
 

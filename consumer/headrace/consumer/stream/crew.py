@@ -8,7 +8,6 @@ from typing import Final
 
 import structlog
 
-from headrace.consumer.control.cancellation import strays_as_errors
 from headrace.consumer.stream.clients import (
     ConsumerStopped,
     KafkaError,
@@ -17,6 +16,7 @@ from headrace.consumer.stream.clients import (
 )
 from headrace.consumer.stream.commits import Commits
 from headrace.consumer.stream.pipeline import Pipeline, Works
+from headrace.publisher.cancellation import strays_as_errors
 
 _LOG: Final = structlog.get_logger(__name__)
 _COMMIT_SECONDS: Final = 3.0

@@ -14,8 +14,6 @@ from typing import Any, Final, Protocol, Self
 
 import structlog
 
-from headrace.consumer.control.cancellation import strays_as_errors
-from headrace.consumer.control.outage import Outage
 from headrace.consumer.core.backoff import backoff
 from headrace.consumer.stream.clients import (
     AIOKafkaProducer,
@@ -27,8 +25,10 @@ from headrace.consumer.stream.commits import Commits
 from headrace.consumer.stream.destinations import Destinations
 from headrace.consumer.stream.outgoing import Outgoing, Shipment
 from headrace.consumer.stream.replies import Replies
+from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError
+from headrace.publisher.outage import Outage
 
 _LOG: Final = structlog.get_logger(__name__)
 _BATCH_BYTES: Final = 512 * 1024

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple, cast
 
 import structlog
 
-from headrace.consumer.control.cancellation import strays_as_errors
 from headrace.consumer.core.backoff import backoff
 from headrace.consumer.stream.clients import (
     TOPIC_KIND,
@@ -17,6 +16,7 @@ from headrace.consumer.stream.clients import (
     ConfigResource,
     KafkaError,
 )
+from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError
 

@@ -10,8 +10,6 @@ from typing import Any, Final, Self, cast
 
 import structlog
 
-from headrace.consumer.control.cancellation import strays_as_errors
-from headrace.consumer.control.outage import Outage
 from headrace.consumer.core.backoff import backoff
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
@@ -28,8 +26,10 @@ from headrace.consumer.stream.destinations import Destinations
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.pipeline import Works
 from headrace.consumer.stream.replies import Replies
+from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError
+from headrace.publisher.outage import Outage
 
 _LOG: Final = structlog.get_logger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.2

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from headrace.consumer.control.cancellation import strays_as_errors
-from headrace.consumer.control.outage import Outage
+from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.clients import KafkaError
+from headrace.publisher.outage import Outage
 
 
 def test_an_outage_is_told_once_per_interval_and_at_its_end() -> None:
