@@ -42,12 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder: Path | None = options.output
     if folder is None and not options.quick:
         folder = results.FOLDER
+    failed: list[str] = []
     try:
         if names != [_REPORT]:
             failed = [name for name in names if not _measure(name, folder, is_quick=options.quick)]
-            if failed:
-                _tell(f"not measured: {', '.join(failed)}")
-                return 1
         if folder is not None:
             _tell(f"wrote {report.write(folder)}")
     except BenchmarkError as error:
@@ -55,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
-    return 0
+    if failed:
+        _tell(f"not measured: {', '.join(failed)}")
+    return 1 if failed else 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

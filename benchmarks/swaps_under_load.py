@@ -112,8 +112,10 @@ def _read(file: Path) -> list[Sample]:
 def _door_figures(rate: float, samples: Sequence[Sample], windows: Sequence[Window]) -> Json:
     """Sort one door's requests into those inside and those outside of swaps."""
     inside, outside = list[float](), list[float]()
-    for due, latency, _version, error in samples:
+    firsts: dict[int, tuple[float, float]] = {}
+    for due, latency, version, error in samples:
         if not error:
+            firsts[version] = min(firsts.get(version, (due, latency)), (due, latency))
             is_inside = overlaps(windows, due, due + latency / 1000)
             (inside if is_inside else outside).append(latency)
     failures = Counter(error for *_, error in samples if error)
@@ -122,7 +124,9 @@ def _door_figures(rate: float, samples: Sequence[Sample], windows: Sequence[Wind
         "requests": len(samples),
         "failed": failures.total(),
         "failures": dict(failures),
-        "versions_that_answered": len({version for _, _, version, error in samples if not error}),
+        "versions_that_answered": len(firsts),
+        # Without the version that was there before the clients.
+        "first_answer_of_a_version_ms": spread(firsts[v][1] for v in sorted(firsts)[1:]),
         "inside": _latencies(inside),
         "outside": _latencies(outside),
     }

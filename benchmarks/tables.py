@@ -107,7 +107,15 @@ def _swap_windows(outcome: Json) -> str:
     )
     return (
         f"A swap lasts {window['median']:g} ms (median; {window['p95']:g} ms at 95 %), of which "
-        f"{available['median']:g} ms until the new version is AVAILABLE."
+        f"{available['median']:g} ms until the new version is AVAILABLE. The first request that a "
+        f"new version answered took {_first_answers(outcome)} (medians)."
+    )
+
+
+def _first_answers(outcome: Json) -> str:
+    return " and ".join(
+        f"{figures['first_answer_of_a_version_ms']['median']:g} ms by {door}"
+        for door, figures in outcome["medians"]["doors"].items()
     )
 
 

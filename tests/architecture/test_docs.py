@@ -33,9 +33,7 @@ def test_every_event_is_documented_and_every_documented_event_is_logged() -> Non
 def test_every_error_is_documented_with_its_code() -> None:
     """docs/errors.md has a row for each error that a user can meet."""
     rows = dict(
-        re.findall(
-            r"^\| `(\w+)` \| ([A-Z_]+)", (ROOT / "docs/errors.md").read_text(), re.MULTILINE
-        )
+        re.findall(r"^\| `(\w+)` \| ([A-Z_]+)", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
     )
     roots = (HeadraceError, RequestError, LoadError, NodeError)
     tree = {
