@@ -7,7 +7,6 @@ Unloading is the end of the process.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from headrace.consumer.platforms.platform import (
     Signature,
     TensorSpec,
 )
+from headrace.consumer.platforms.session_run import SessionRun, has_loop
 from headrace.protos.tensorflow_pb2 import SignatureDef, TensorInfo
 from headrace.protos.tensorflow_serving_pb2 import SignatureDefMap
 
@@ -38,7 +38,6 @@ _INIT_SIGNATURE: Final = "__saved_model_init_op"
 _WARM_UP: Final = Path("assets.extra", "tf_serving_warmup_requests")
 _PREAMBLES: Final = ("Graph execution error:",)
 _MAX_MESSAGE: Final = 1000
-_MAX_TIMEOUT_MS: Final = 2**31
 
 
 class _Graph(Protocol):
@@ -70,7 +69,9 @@ class SavedModel:
     **Concurrency:** one caller at a time.
     """
 
-    def __init__(self, path: Path, session: _Session, definitions: SignatureDefMap) -> None:
+    def __init__(
+        self, path: Path, session: _Session, definitions: SignatureDefMap, *, may_loop: bool
+    ) -> None:
         self._path = path
         self._session = session
         # A sparse or composite tensor has no name to feed; such a signature is described, and not
@@ -84,7 +85,8 @@ class SavedModel:
             name: _signature(name, definition) for name, definition in self._definitions.items()
         }
         self.signature_def = definitions.SerializeToString(deterministic=True)
-        self._callables: dict[tuple[str, tuple[str, ...]], Callable[..., list[object]]] = {}
+        self._may_loop = may_loop
+        self._runs: dict[tuple[str, tuple[str, ...]], SessionRun] = {}
         self._feeds: dict[str, list[str]] = {n: list(s.inputs) for n, s in self.signatures.items()}
 
     def run(
@@ -96,10 +98,9 @@ class SavedModel:
     ) -> dict[str, Array]:
         """Run one signature; see `platform.Model.run`."""
         key = (signature, tuple(outputs))
-        run = self._callables.get(key) or self._callable(key)
-        options = _tf.compat.v1.RunOptions(timeout_in_ms=_milliseconds(timeout_seconds))
+        run = self._runs.get(key) or self._make_run(key)
         try:
-            values = run(*[inputs[alias] for alias in self._feeds[signature]], options=options)
+            values = run([inputs[alias] for alias in self._feeds[signature]], timeout_seconds)
         except _tf.errors.OpError as error:
             raise _platform_error(error) from error
         except (ValueError, TypeError) as error:
@@ -118,7 +119,7 @@ class SavedModel:
         if path.is_file():
             yield from warmup.calls(_records(path))
 
-    def _callable(self, key: tuple[str, tuple[str, ...]]) -> Callable[..., list[object]]:
+    def _make_run(self, key: tuple[str, tuple[str, ...]]) -> SessionRun:
         signature, outputs = key
         definition, graph = self._definitions[signature], self._session.graph
         made = self._session.make_callable(
@@ -129,8 +130,8 @@ class SavedModel:
             ],
             accept_options=True,
         )
-        self._callables[key] = made
-        return made
+        self._runs[key] = run = SessionRun(made, may_loop=self._may_loop)
+        return run
 
 
 class SavedModelPlatform:
@@ -157,7 +158,12 @@ class SavedModelPlatform:
         )
         try:
             meta_graph = _tf.compat.v1.saved_model.load(session, [_SERVE], path)
-            model = SavedModel(Path(path), session, _definitions(meta_graph.signature_def))
+            model = SavedModel(
+                Path(path),
+                session,
+                _definitions(meta_graph.signature_def),
+                may_loop=has_loop(meta_graph.graph_def),
+            )
         except _tf.errors.OpError as error:
             raise _platform_error(error) from error
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -214,13 +220,6 @@ def _records(path: Path) -> Iterator[bytes]:
     except _tf.errors.OpError as error:
         message = f"{_WARM_UP} is not a TFRecord file: {_first_lines(error.message)}"
         raise PlatformError(Code.DATA_LOSS, message) from error
-
-
-def _milliseconds(timeout_seconds: float | None) -> int:
-    """Return a timeout as RunOptions counts it, where 0 means none."""
-    if timeout_seconds is None or timeout_seconds > _MAX_TIMEOUT_MS / 1000:
-        return 0
-    return max(1, math.ceil(timeout_seconds * 1000))
 
 
 def _platform_error(error: _OpError) -> PlatformError:

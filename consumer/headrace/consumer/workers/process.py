@@ -18,12 +18,14 @@ from headrace.consumer.formats.avro import AvroFormat
 from headrace.consumer.formats.batch import Answered, Batcher
 from headrace.consumer.formats.request import Format
 from headrace.consumer.formats.tensorflow_serving import TensorFlowServingFormat
+from headrace.consumer.platforms.blank import blank_inputs
 from headrace.consumer.platforms.platform import LoadOptions, Model, Platform, PlatformError
 from headrace.consumer.workers import frames, kernel
 
 _READ_BUFFER_BYTES: Final = 1 << 18
 _MAX_ANSWER_BYTES: Final = 1 << 28
 _FLUSH_BYTES: Final = 1 << 23
+_BLANK_RUN_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 0.002
 """Answers wait this long for others of their frame: a node woken for each would do little else,
 and a quick answer must not wait for a slow neighbour."""
@@ -96,7 +98,22 @@ def _warm_up(model: Model, batcher: Batcher) -> tuple[int, int]:
                     Code.FAILED_PRECONDITION,
                     f"warm-up request {number} failed: {answer.code.name}: {answer.message}",
                 )
+    if not warmed:
+        _run_blank(model)
     return warmed, skipped
+
+
+def _run_blank(model: Model) -> None:
+    """Run each signature once on made-up inputs: the first run of a graph also optimises it.
+
+    What that takes would otherwise be paid by the first requests of the version. A model may well
+    refuse such inputs; then they do.
+    """
+    for name, signature in model.signatures.items():
+        inputs = blank_inputs(signature)
+        if inputs is not None:
+            with contextlib.suppress(PlatformError):
+                model.run(name, inputs, list(signature.outputs), _BLANK_RUN_SECONDS)
 
 
 def _answer(stream: socket.socket, reader: BinaryIO, batcher: Batcher) -> None:

@@ -80,9 +80,13 @@ class ZygoteLife:
 
     @classmethod
     async def start(cls, platform: str) -> Self:
-        """Start a zygote; `ready` tells when its platform is imported."""
+        """Start a zygote; `ready` tells when its platform is imported.
+
+        Cancellation: nothing is left behind.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # Not from the working folder: a stray tensorflow.py must not be the platform.
@@ -93,6 +97,7 @@ class ZygoteLife:
                 stdout=2,  # What models print is no answer of the node's own commands.
                 env=_environment(os.environ),
             )
+            undo.pop_all()
         ours.setblocking(False)
         log.info("zygote.started", platform=platform, pid=process.pid)
         return cls(platform, process, ours)

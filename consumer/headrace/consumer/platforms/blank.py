@@ -1,0 +1,27 @@
+"""Made-up inputs that fit a signature, for the first run of a model that brings none of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from headrace.consumer.platforms.platform import Array, Signature
+
+
+def blank_inputs(signature: Signature) -> dict[str, Array] | None:
+    """Return one row of zeros and empty strings; None when a rank is unknown.
+
+    Shapes: every unknown dimension is 1.
+    """
+    inputs: dict[str, Array] = {}
+    for alias, spec in signature.inputs.items():
+        if spec.shape is None:
+            return None
+        inputs[alias] = _blank(spec.shape, spec.dtype)
+    return inputs
+
+
+def _blank(declared: tuple[int | None, ...], dtype: np.dtype[Any]) -> Array:
+    shape = [1 if size is None else size for size in declared]
+    return np.full(shape, b"", object) if dtype.kind == "O" else np.zeros(shape, dtype)
