@@ -104,16 +104,18 @@ def _warm_up(model: Model, batcher: Batcher) -> tuple[int, int]:
 
 
 def _run_blank(model: Model) -> None:
-    """Run each signature once on made-up inputs: the first run of a graph also optimises it.
+    """Run each signature on made-up inputs, once with one row and once with two.
 
-    What that takes would otherwise be paid by the first requests of the version. A model may well
-    refuse such inputs; then they do.
+    The first run of a graph also optimises it, and many operations take another way, to be
+    prepared anew, for several rows than for one. What that takes would otherwise be paid by the
+    first requests of the version. A model may well refuse such inputs; then they do pay.
     """
     for name, signature in model.signatures.items():
-        inputs = blank_inputs(signature)
-        if inputs is not None:
-            with contextlib.suppress(PlatformError):
-                model.run(name, inputs, list(signature.outputs), _BLANK_RUN_SECONDS)
+        for rows in (1, 2) if signature.is_batchable else (1,):
+            inputs = blank_inputs(signature, rows)
+            if inputs is not None:
+                with contextlib.suppress(PlatformError):
+                    model.run(name, inputs, list(signature.outputs), _BLANK_RUN_SECONDS)
 
 
 def _answer(stream: socket.socket, reader: BinaryIO, batcher: Batcher) -> None:
