@@ -4,7 +4,7 @@ The light install: neither TensorFlow nor gRPC is ever imported from here.
 """
 
 from headrace.publisher.configuration import ConfigChange
-from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.connection import KafkaConnection, quiet_logs
 from headrace.publisher.errors import (
     BrokerRefused,
     BrokerUnreachable,
@@ -58,5 +58,6 @@ __all__ = [
     "UnknownVersion",
     "VersionConflict",
     "WaitTimeout",
+    "quiet_logs",
     "make_request",
 ]
