@@ -58,6 +58,6 @@ __all__ = [
     "UnknownVersion",
     "VersionConflict",
     "WaitTimeout",
-    "quiet_logs",
     "make_request",
+    "quiet_logs",
 ]
