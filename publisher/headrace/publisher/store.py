@@ -6,11 +6,13 @@ with a manifest is complete: locally it is renamed into place, elsewhere the man
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import uuid
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -108,16 +110,14 @@ class ArtifactStore:
         incoming = folder.with_name(f".incoming-{uuid.uuid4().hex}")
         try:
             self._write(str(incoming), source, manifest, tick)
-            with suppress(FileNotFoundError):
-                # What lies there is incomplete, or we would not be here: out of the way with it.
-                folder.rename(broken := incoming.with_name(f"{incoming.name}-broken"))
-                shutil.rmtree(broken, ignore_errors=True)
-            try:
-                incoming.rename(folder)
-            except OSError:
-                # Another publisher of the same bytes was faster; its artefact is as good as ours.
+            with _alone(folder.parent):
+                # Another publisher of the same bytes may have been faster.
                 if not self._is_complete(str(folder), manifest):
-                    raise
+                    broken = incoming.with_name(f"{incoming.name}-broken")
+                    with suppress(FileNotFoundError):
+                        folder.rename(broken)
+                    incoming.rename(folder)
+                    shutil.rmtree(broken, ignore_errors=True)
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
 
@@ -168,6 +168,17 @@ class _Copy:
                 f"{self._path} changed while it was published: publish a model once it is "
                 "completely written"
             )
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None, None, None]:
+    """Keep other publishers, in this process and in others, from renaming in `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _source(path: Path) -> FileIO:

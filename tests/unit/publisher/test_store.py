@@ -1,6 +1,7 @@
 """The artefact store, on a local folder and on a file system that is none."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,26 @@ def test_completes_what_is_incomplete(store_uri: str, model: Path, lost: str) ->
     filesystem.rm_file(f"{root}/{lost}")
     assert store.put(model, listed, ignore) == uri
     assert stored_files(uri) == whole
+
+
+def test_publishers_of_the_same_bytes_at_once_all_succeed(tmp_path: Path, model: Path) -> None:
+    """None moves away what another has completed, over what an interrupted one left behind."""
+    listed = scan(model)
+
+    def put(store: ArtifactStore) -> str:
+        return store.put(model, listed, ignore)
+
+    for attempt in range(20):
+        root = tmp_path / str(attempt)
+        left_behind = root / listed.digest.replace(":", "-") / "files"
+        left_behind.mkdir(parents=True)
+        (left_behind / "saved_model.pb").write_bytes(b"half")
+        stores = [ArtifactStore(str(root)) for _ in range(8)]
+        with ThreadPoolExecutor(len(stores)) as threads:
+            uris = set(threads.map(put, stores))
+        (uri,) = uris
+        assert Manifest.from_json(stored_files(uri)["manifest.json"]) == listed
+        assert [path.name for path in root.iterdir()] == [left_behind.parent.name]
 
 
 def test_reports_bytes_up_to_the_total(store_uri: str, model: Path) -> None:
