@@ -141,6 +141,8 @@ async def _settle(
 
 
 def _log_transition(status: ServableStatus) -> None:
+    if status.state is ServableState.LOADING and status.error:
+        return  # The harness has told it, as version.load_retried.
     event = log.bind(
         model=status.model, version=status.version, control_offset=status.control_offset
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.consumer.core.ids import ServableId
 from headrace.schemas.records import ServableState, ServableStatus
 
 Observer = Callable[[ServableStatus], None]
@@ -38,11 +37,6 @@ class Monitor:
         """Return the statuses of a model's versions, highest version first."""
         versions = self._statuses.get(model, {})
         return [versions[number] for number in sorted(versions, reverse=True)]
-
-    def state(self, servable: ServableId) -> ServableState | None:
-        """Return the state of one version, or None when this node never met it."""
-        status = self._statuses.get(servable.model, {}).get(servable.version)
-        return status.state if status else None
 
     def all(self) -> list[ServableStatus]:
         """Return the last status of every version."""
