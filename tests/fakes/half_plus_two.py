@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from headrace.consumer.core.calls import Answer
+from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.protos.tensorflow_pb2 import DataType, TensorInfo, TensorProto
 from headrace.protos.tensorflow_serving_pb2 import (
@@ -48,12 +48,12 @@ def predicted(response: PredictResponse) -> Floats:
     return _from_tensor_proto(response.outputs["y"])
 
 
-def answer_predict(payload: bytes, version: int) -> Answer:
+def answer_predict(payload: bytes, version: int) -> bytes | Fault:
     """Return what the model answers to an encoded `PredictRequest`."""
     try:
         request = PredictRequest.FromString(payload)
     except DecodeError:
-        return Answer(Code.INVALID_ARGUMENT, message="not a PredictRequest", is_unreadable=True)
+        return Fault(Code.INVALID_ARGUMENT, message="not a PredictRequest", is_unreadable=True)
     signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
     refusal = _refusal(signature, set(request.inputs))
     if refusal is not None:
@@ -64,15 +64,15 @@ def answer_predict(payload: bytes, version: int) -> Answer:
     response.model_spec.signature_name = signature
     outputs = _model(_from_tensor_proto(request.inputs["x"]))
     response.outputs["y"].CopyFrom(_tensor_proto(outputs, packed=False))
-    return Answer(Code.OK, response.SerializeToString())
+    return response.SerializeToString()
 
 
-def answer_avro(payload: bytes, version: int) -> Answer:
+def answer_avro(payload: bytes, version: int) -> bytes | Fault:
     """Return what the model answers to an encoded `InferenceRequest`."""
     try:
         request = codec.decode(payload, InferenceRequest)
     except WireError as error:
-        return Answer(Code.INVALID_ARGUMENT, message=str(error), is_unreadable=True)
+        return Fault(Code.INVALID_ARGUMENT, message=str(error), is_unreadable=True)
     refusal = _refusal(request.signature, {tensor.name for tensor in request.inputs})
     if refusal is not None:
         return refusal
@@ -82,18 +82,18 @@ def answer_avro(payload: bytes, version: int) -> Answer:
         signature=request.signature,
         outputs=(to_tensor("y", _model(from_tensor(request.inputs[0]))),),
     )
-    return Answer(Code.OK, codec.encode(response))
+    return codec.encode(response)
 
 
 def _model(x: Floats) -> Floats:
     return x / np.float32(2) + np.float32(2)
 
 
-def _refusal(signature: str, inputs: set[str]) -> Answer | None:
+def _refusal(signature: str, inputs: set[str]) -> Fault | None:
     if signature != DEFAULT_SIGNATURE:
-        return Answer(Code.FAILED_PRECONDITION, message=f"signature {signature!r} not found")
+        return Fault(Code.FAILED_PRECONDITION, message=f"signature {signature!r} not found")
     if inputs != {"x"}:
-        return Answer(Code.INVALID_ARGUMENT, message=f"inputs {sorted(inputs)}; expected x")
+        return Fault(Code.INVALID_ARGUMENT, message=f"inputs {sorted(inputs)}; expected x")
     return None
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from headrace.consumer.core.calls import Answer, Call, Encoding
+from headrace.consumer.core.calls import Answers, Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import LoadError, QueueFull
 from headrace.consumer.core.plan import PlannedVersion
 from headrace.schemas.records import Batching, ModelVersion
 from tests.fakes import half_plus_two
 
-_UNLOADED = Answer(Code.UNAVAILABLE, message="the version was unloaded")
-_EXPIRED = Answer(Code.DEADLINE_EXCEEDED, message="the deadline passed before the answer was there")
+_UNLOADED = Fault(Code.UNAVAILABLE, message="the version was unloaded")
+_EXPIRED = Fault(Code.DEADLINE_EXCEEDED, message="the deadline passed before the answer was there")
 
 
 def planned_version(model: str, version: int, *, control_offset: int = 0) -> PlannedVersion:
@@ -42,7 +41,8 @@ class FakeServable:
 
     def __init__(self, planned: PlannedVersion, *, max_inside: int = 1_000_000) -> None:
         self.planned = planned
-        self.calls: list[Call] = []
+        self.calls: list[bytes] = []
+        self.deadlines_seconds: list[float] = []
         self.batching = Batching()
         self.is_unloaded = False
         self.cancelled = 0
@@ -50,7 +50,7 @@ class FakeServable:
         self._inside = 0
         self._changed = asyncio.Condition()
         self._is_held = False
-        self._fixed: Answer | None = None
+        self._fixed: bytes | Fault | None = None
         self._raised: Exception | None = None
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
@@ -59,26 +59,28 @@ class FakeServable:
         """The model's signatures, encoded."""
         return half_plus_two.signatures().SerializeToString(deterministic=True)
 
-    async def infer(self, calls: Sequence[Call], *, may_wait: bool = False) -> Sequence[Answer]:
+    async def infer(self, calls: Calls, *, may_wait: bool = False) -> Answers:
         """Answer every call, once it is let out."""
         if self._raised is not None:
             raise self._raised
+        count = len(calls.payloads)
         async with self._changed:
-            if not may_wait and self._inside + len(calls) > self._max_inside:
+            if not may_wait and self._inside + count > self._max_inside:
                 raise QueueFull(f"the queue of {self.planned.record.model} is full")
-            await self._changed.wait_for(lambda: self._inside + len(calls) <= self._max_inside)
-            self.calls.extend(calls)
-            self._inside += len(calls)
+            await self._changed.wait_for(lambda: self._inside + count <= self._max_inside)
+            self.calls.extend(calls.payloads)
+            self.deadlines_seconds.extend(calls.deadlines_seconds)
+            self._inside += count
             self._changed.notify_all()
             try:
-                await self._wait_let_out(max(call.deadline_seconds for call in calls))
+                await self._wait_let_out(max(calls.deadlines_seconds))
             except asyncio.CancelledError:
-                self.cancelled += len(calls)
+                self.cancelled += count
                 raise
             finally:
-                self._inside -= len(calls)
+                self._inside -= count
                 self._changed.notify_all()
-        return [self._answer(call) for call in calls]
+        return self._answers(calls)
 
     async def wait_broken(self) -> Exception:
         """Wait for `break_down`."""
@@ -113,7 +115,7 @@ class FakeServable:
         async with self._changed:
             await self._changed.wait_for(lambda: self._inside == count)
 
-    def answer_all(self, answer: Answer) -> None:
+    def answer_all(self, answer: bytes | Fault) -> None:
         """Give every call this answer from now on."""
         self._fixed = answer
 
@@ -129,16 +131,26 @@ class FakeServable:
         except TimeoutError:
             pass  # `_answer` sees the same deadline.
 
-    def _answer(self, call: Call) -> Answer:
+    def _answers(self, calls: Calls) -> Answers:
+        outcomes = [
+            self._answer(calls.encoding, payload, deadline)
+            for payload, deadline in zip(calls.payloads, calls.deadlines_seconds, strict=True)
+        ]
+        return Answers(
+            [b"" if isinstance(outcome, Fault) else outcome for outcome in outcomes],
+            {n: outcome for n, outcome in enumerate(outcomes) if isinstance(outcome, Fault)},
+        )
+
+    def _answer(self, encoding: Encoding, payload: bytes, deadline_seconds: float) -> bytes | Fault:
         if self._fixed is not None:
             return self._fixed
         if self.is_unloaded:
             return _UNLOADED
-        if call.deadline_seconds <= time.monotonic():
+        if deadline_seconds <= time.monotonic():
             return _EXPIRED
-        if call.encoding is Encoding.AVRO:
-            return half_plus_two.answer_avro(call.payload, self.planned.record.version)
-        return half_plus_two.answer_predict(call.payload, self.planned.record.version)
+        if encoding is Encoding.AVRO:
+            return half_plus_two.answer_avro(payload, self.planned.record.version)
+        return half_plus_two.answer_predict(payload, self.planned.record.version)
 
 
 @dataclass

@@ -185,6 +185,12 @@ def _stream_options(settings: Settings) -> StreamOptions:
         topics=settings.topics,
         group=settings.group,
         node=settings.node,
+        request_pattern=settings.request_pattern or None,
+        delivery=settings.delivery,
+        transaction_interval_seconds=settings.transaction_interval_seconds,
+        max_transaction_records=settings.max_transaction_records,
+        session_timeout_seconds=settings.session_timeout_seconds,
+        max_in_flight_bytes=settings.max_in_flight_bytes,
         default_deadline_seconds=settings.default_timeout_seconds,
         # A rebalance waits for it, and aiokafka waits 40 s for a rebalance.
         drain_timeout_seconds=min(settings.drain_seconds, 25.0),

@@ -21,11 +21,13 @@ from pydantic_settings import (
 )
 
 from headrace.consumer.core.errors import NodeError
+from headrace.consumer.stream.options import DeliveryGuarantee
 from headrace.schemas.topics import Topics
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 _TOPICS = Topics()
 
@@ -69,6 +71,11 @@ class Settings(BaseSettings):
     control_topic: str = Field(_TOPICS.control, description="topic of versions and configurations")
     status_topic: str = Field(_TOPICS.status, description="topic of what every node serves")
     request_topic: str = Field(_TOPICS.requests, description="topic of inference requests")
+    request_pattern: str = Field(
+        "",
+        description="regular expression of request topics, instead of the one: a model may have a "
+        "topic of its own",
+    )
     response_topic: str = Field(
         _TOPICS.responses, description="topic of answers whose request names no reply topic"
     )
@@ -100,6 +107,24 @@ class Settings(BaseSettings):
     )
     default_timeout_seconds: Seconds = Field(
         30.0, description="deadline of a request that brings none"
+    )
+    delivery: DeliveryGuarantee = Field(
+        DeliveryGuarantee.EXACTLY_ONCE,
+        description="answers over Kafka: exactly_once, or at_least_once for less latency",
+    )
+    transaction_interval_seconds: NotNegative = Field(
+        0.05,
+        description="shortest time between two transactions of a partition that has few requests",
+    )
+    max_transaction_records: Positive = Field(
+        8000, description="requests after which a transaction waits no longer"
+    )
+    session_timeout_seconds: Seconds = Field(
+        10.0, description="silence after which the group gives this node's partitions to others"
+    )
+    max_in_flight_bytes: Positive = Field(
+        128 * 2**20,
+        description="requests from Kafka taken and not yet answered, all partitions together",
     )
     max_message_bytes: Positive = Field(
         64 * 2**20, description="largest gRPC message taken or sent"

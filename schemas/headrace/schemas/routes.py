@@ -117,6 +117,14 @@ def _read_whole(value: bytes, writers: WriterSchemas, max_bytes: int) -> Route:
     return Route(request.model, request.version, request.label)
 
 
+def route_bytes(value: bytes) -> bytes:
+    """Return the first bytes of a request up to the end of its route; empty if that is unusual.
+
+    Whatever begins with the same bytes has the same route.
+    """
+    return value[: _end_of_route(value)]
+
+
 _SHARED: Final = RouteReader()
 
 

@@ -77,13 +77,17 @@ class RequestHeader:
 
 
 class AnswerHeader:
-    """Header names added to answer records: where the answer came from."""
+    """Header names added to answer records: where the answer came from.
+
+    `error-code` is on answers that are errors, whatever their encoding: a gRPC status name.
+    """
 
     MODEL = "model"
     VERSION = "version"
     CONTROL_OFFSET = "control-offset"
     ARTIFACT_DIGEST = "artifact-digest"
     NODE = "node"
+    ERROR_CODE = "error-code"
 
 
 class DeadLetterHeader:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from headrace.consumer.core.calls import Answer, Call
+from headrace.consumer.core.calls import Answers, Calls
 from headrace.consumer.core.plan import PlannedVersion
 from headrace.schemas.records import Batching
 
@@ -22,8 +21,8 @@ class Servable(Protocol):
         """The model's signatures: a `tensorflow.serving.SignatureDefMap`, encoded."""
         ...
 
-    async def infer(self, calls: Sequence[Call], *, may_wait: bool = False) -> Sequence[Answer]:
-        """Return one answer per call, in the order of the calls.
+    async def infer(self, calls: Calls, *, may_wait: bool = False) -> Answers:
+        """Return one answer per call, in the order of the calls, when all are answered.
 
         Args:
             calls: requests for this version; each succeeds or fails alone.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from headrace.consumer.core.calls import Answer
-from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import InvalidRequest, ServableNotFound
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.rpc.routes import decode
@@ -37,7 +35,7 @@ class ModelService:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
 
-    async def get_model_status(self, request: bytes, context: Context) -> Answer:  # noqa: ARG002 - gRPC's signature
+    async def get_model_status(self, request: bytes, context: Context) -> bytes:  # noqa: ARG002 - gRPC's signature
         """Return the state of one version, or of all, highest first. Labels are ignored.
 
         Raises:
@@ -59,7 +57,7 @@ class ModelService:
         if not statuses:
             raise ServableNotFound(f"Could not find any versions of model {spec.name}")
         response = GetModelStatusResponse(model_version_status=map(_encoded, statuses))
-        return Answer(Code.OK, response.SerializeToString())
+        return response.SerializeToString()
 
 
 def _encoded(status: ServableStatus) -> ModelVersionStatus:

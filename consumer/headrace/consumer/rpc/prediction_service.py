@@ -7,8 +7,7 @@ from typing import Final, cast
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from headrace.consumer.core.calls import Answer, Call, Encoding
-from headrace.consumer.core.codes import Code
+from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.errors import InvalidRequest, ServableNotReady
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
@@ -43,7 +42,7 @@ class PredictionService:
         self._provenance = provenance
         self._default_timeout_seconds = default_timeout_seconds
 
-    async def predict(self, request: bytes, context: Context) -> Answer:
+    async def predict(self, request: bytes, context: Context) -> bytes | Fault:
         """Pass a `PredictRequest` to the version that it names.
 
         The servable keeps the deadline: the client's, or the default when that is nearer.
@@ -60,13 +59,14 @@ class PredictionService:
         timeout_seconds = self._default_timeout_seconds
         if left is not None and left < timeout_seconds:
             timeout_seconds = left
-        call = Call(Encoding.TENSORFLOW_SERVING, request, time.monotonic() + timeout_seconds)
+        deadline_seconds = time.monotonic() + timeout_seconds
+        calls = Calls(Encoding.TENSORFLOW_SERVING, (request,), (deadline_seconds,))
         with self._serving_map.acquire(read_route(request), affinity_of(context)) as serving:
             context.set_trailing_metadata(self._provenance.of(serving))
-            answers = await serving.servable.infer((call,))
-        return answers[0]
+            answers = await serving.servable.infer(calls)
+        return answers.faults.get(0) or answers.payloads[0]
 
-    async def get_model_metadata(self, request: bytes, context: Context) -> Answer:
+    async def get_model_metadata(self, request: bytes, context: Context) -> bytes | Fault:
         """Return the signatures of a version.
 
         Raises:
@@ -91,7 +91,7 @@ class PredictionService:
                 AnyMessage(type_url=SIGNATURE_DEF_TYPE, value=serving.servable.signature_def)
             )
             context.set_trailing_metadata(self._provenance.of(serving))
-        return Answer(Code.OK, response.SerializeToString())
+        return response.SerializeToString()
 
     def _check_ready(self) -> None:
         if not self._readiness.is_ready:

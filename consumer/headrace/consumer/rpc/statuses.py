@@ -9,12 +9,12 @@ import grpc
 import structlog
 from grpc.aio import ServicerContext
 
-from headrace.consumer.core.calls import Answer
+from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import RequestError
 
 Context = ServicerContext[bytes, bytes]
-Method = Callable[[bytes, Context], Awaitable[Answer]]
+Method = Callable[[bytes, Context], Awaitable[bytes | Fault]]
 
 GRPC_STATUS: Final[Mapping[Code, grpc.StatusCode]] = {
     Code.OK: grpc.StatusCode.OK,
@@ -56,18 +56,18 @@ def cut(message: str) -> str:
 
 
 def unary(method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """Return gRPC's handler of a method that takes bytes and returns an `Answer`."""
+    """Return gRPC's handler of a method that takes bytes and returns bytes, or why not."""
 
     async def respond(request: bytes, context: Context) -> bytes:
         try:
             answer = await method(request, context)
         except RequestError as error:
-            answer = Answer(error.code, message=str(error))
+            answer = Fault(error.code, str(error))
         except Exception as error:  # door: our own mistake fails one call, not the node
             _log.exception("call.failed", door="grpc", code=Code.INTERNAL.name)
-            answer = Answer(Code.INTERNAL, message=f"the node failed: {type(error).__name__}")
-        if answer.code is not Code.OK:
+            answer = Fault(Code.INTERNAL, f"the node failed: {type(error).__name__}")
+        if isinstance(answer, Fault):
             await context.abort(GRPC_STATUS[answer.code], cut(answer.message))
-        return answer.payload
+        return answer
 
     return grpc.unary_unary_rpc_method_handler(respond)

@@ -6,22 +6,25 @@ Knows the serving map and servables; knows no topic.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from headrace.consumer.core.calls import Answer, Call, Encoding
+from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.errors import RequestError
 from headrace.consumer.core.serving_map import Serving, ServingMap
-from headrace.consumer.stream.requests import Requests
-from headrace.schemas.records import Route
+from headrace.consumer.stream.requests import Kind, Requests
 from headrace.schemas.topics import RequestHeader
+
+# What goes to a servable at once, so that 1,000 large requests do not make one huge frame.
+_MAX_CALLS_BYTES: Final = 8 * 2**20
 
 
 class _Share(NamedTuple):
     """The records of a batch that one version answers, and the loan on it."""
 
     serving: Serving
+    encoding: Encoding
     members: list[int]
     loan: ExitStack
 
@@ -33,13 +36,12 @@ async def answer(requests: Requests, serving_map: ServingMap) -> None:
 
     Cancellation: what has not reached a worker is dropped; every loan is given back.
     """
+    requests.read_routes()
     shares: list[_Share] = []
     try:
-        for route, members in requests.groups.items():
-            if not members:
-                continue
+        for kind, members in requests.groups.items():
             try:
-                _borrow(serving_map, requests, route, members, shares)
+                _borrow(serving_map, requests, kind, members, shares)
             except RequestError as error:
                 _refuse(requests, members, error)
         if len(shares) == 1:
@@ -56,16 +58,16 @@ async def answer(requests: Requests, serving_map: ServingMap) -> None:
 def _borrow(
     serving_map: ServingMap,
     requests: Requests,
-    route: Route,
+    kind: Kind,
     members: list[int],
     shares: list[_Share],
 ) -> None:
     """Borrow the versions that `members` are for; a traffic split may spread them over several."""
-    loan = ExitStack()
+    loan, route, encoding = ExitStack(), kind.route, kind.content.encoding
     handle = serving_map.acquire(route, _affinity(requests, members[0]))
     is_open = route.version is None and route.label is None
     if not is_open or not serving_map.model(route.model).split:
-        shares.append(_Share(loan.enter_context(handle), members, loan))
+        shares.append(_Share(loan.enter_context(handle), encoding, members, loan))
         return
     by_version: dict[int, _Share] = {}
     for index in members:
@@ -74,35 +76,64 @@ def _borrow(
             serving = borrowed.enter_context(handle)
             share = by_version.get(serving.id.version)
             if share is None:
-                share = by_version[serving.id.version] = _Share(serving, [], borrowed.pop_all())
+                share = _Share(serving, encoding, [], borrowed.pop_all())
+                by_version[serving.id.version] = share
                 shares.append(share)
             share.members.append(index)
 
 
 def _affinity(requests: Requests, index: int) -> bytes | None:
     """Return what keeps a caller on one arm of a split: the header, else the record's key."""
-    given = requests.headers[index].get(RequestHeader.AFFINITY)
+    given = requests.header(index, RequestHeader.AFFINITY)
     return requests.messages[index].key if given is None else given
 
 
 async def _infer(requests: Requests, share: _Share) -> None:
-    serving, members, loan = share
-    messages, deadlines = requests.messages, requests.deadlines
-    calls = [Call(Encoding.AVRO, messages[i].value or b"", deadlines[i]) for i in members]
-    with loan:
-        try:
-            answers: Sequence[Answer] = await serving.servable.infer(calls, may_wait=True)
-        except RequestError as error:
-            _refuse(requests, members, error)
-            answers = ()
+    with share.loan:
+        for index in share.members:
+            requests.servings[index] = share.serving
+        portions = list(_portions(requests, share.members))
+        if len(portions) == 1:
+            await _ask(requests, share, portions[0])
+            return
+        async with asyncio.TaskGroup() as tasks:
+            for members in portions:
+                tasks.create_task(_ask(requests, share, members))
+
+
+async def _ask(requests: Requests, share: _Share, members: Sequence[int]) -> None:
+    values, deadlines = requests.values, requests.deadlines
+    calls = Calls(
+        share.encoding, [values[i] or b"" for i in members], [deadlines[i] for i in members]
+    )
+    try:
+        answers = await share.serving.servable.infer(calls, may_wait=True)
+    except RequestError as error:
+        _refuse(requests, members, error)
+        return
+    payloads = requests.payloads
+    for index, payload in zip(members, answers.payloads, strict=True):
+        payloads[index] = payload
+    for place, fault in answers.faults.items():
+        requests.faults[members[place]] = fault
+
+
+def _portions(requests: Requests, members: list[int]) -> Iterator[list[int]]:
+    """Cut the members so that none but a single large request is over the bound of bytes."""
+    values = requests.values
+    if sum(len(values[index] or b"") for index in members) <= _MAX_CALLS_BYTES:
+        yield members
+        return
+    portion, size = list[int](), 0
     for index in members:
-        requests.servings[index] = serving
-    if answers:
-        for index, found in zip(members, answers, strict=True):
-            requests.answers[index] = found
+        size += len(values[index] or b"")
+        if portion and size > _MAX_CALLS_BYTES:
+            yield portion
+            portion, size = [], len(values[index] or b"")
+        portion.append(index)
+    yield portion
 
 
 def _refuse(requests: Requests, members: Sequence[int], error: RequestError) -> None:
-    refusal = Answer(error.code, message=str(error))
     for index in members:
-        requests.answers[index] = refusal
+        requests.refuse(index, Fault(error.code, str(error)))

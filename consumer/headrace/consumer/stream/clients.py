@@ -36,6 +36,15 @@ if TYPE_CHECKING:
         def pause(self, *partitions: TopicPartition) -> None: ...
         def resume(self, *partitions: TopicPartition) -> None: ...
 
+    class TransactionalProducer(AIOKafkaProducer):
+        """A producer with a transactional id; see aiokafka 0.14."""
+
+        async def begin_transaction(self) -> None: ...
+        async def commit_transaction(self) -> None: ...
+        async def send_offsets_to_transaction(
+            self, offsets: Mapping[TopicPartition, int], group_id: str
+        ) -> None: ...
+
     class RebalanceListener:
         """Hears of partitions that come and go; see aiokafka 0.14."""
 
@@ -62,6 +71,7 @@ if TYPE_CHECKING:
 
 else:
     from aiokafka import AIOKafkaConsumer as GroupConsumer
+    from aiokafka import AIOKafkaProducer as TransactionalProducer
     from aiokafka import ConsumerRebalanceListener as RebalanceListener
     from aiokafka.admin import AIOKafkaAdminClient as ConfigAdmin
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -84,4 +94,5 @@ __all__ = [
     "OffsetOutOfRange",
     "RebalanceListener",
     "TopicPartition",
+    "TransactionalProducer",
 ]

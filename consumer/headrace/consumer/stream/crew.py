@@ -14,7 +14,6 @@ from headrace.consumer.stream.clients import (
     RebalanceListener,
     TopicPartition,
 )
-from headrace.consumer.stream.commits import Commits
 from headrace.consumer.stream.pipeline import Pipeline, Works
 from headrace.publisher.cancellation import strays_as_errors
 
@@ -30,9 +29,8 @@ class Crew(RebalanceListener):
     and swallows what they raise.
     """
 
-    def __init__(self, works: Works, commits: Commits, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, works: Works, tasks: asyncio.TaskGroup) -> None:
         self._works = works
-        self._commits = commits
         self._tasks = tasks
         self._pipelines: dict[TopicPartition, Pipeline] = {}
         # Also those that were let go; bounded by the partitions of the topics.
@@ -50,7 +48,9 @@ class Crew(RebalanceListener):
         if self._is_closed:
             return
         for partition in assigned:
-            pipeline = Pipeline(partition, self._works, self._latest.get(partition))
+            pipeline = Pipeline(
+                partition, self._works, self._share_bytes, self._latest.get(partition)
+            )
             self._pipelines[partition] = self._latest[partition] = pipeline
             name = f"pipeline {partition.topic}/{partition.partition}"
             task = self._tasks.create_task(self._run(pipeline), name=name)
@@ -107,9 +107,13 @@ class Crew(RebalanceListener):
                 pipeline.abandon()
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):
-                await self._commits.flush([pipeline.partition for pipeline in pipelines])
+                await self._works.delivery.flush([pipeline.partition for pipeline in pipelines])
         except TimeoutError:
             _LOG.warning("offsets.commit_failed", reason="Kafka did not answer in time")
+
+    def _share_bytes(self) -> float:
+        """Return what one partition may have in flight of what all may have."""
+        return self._works.options.max_in_flight_bytes / max(1, len(self._pipelines))
 
     async def _run(self, pipeline: Pipeline) -> None:
         """Run one pipeline; a Kafka error ends the session, unless the partition is gone."""

@@ -1,37 +1,28 @@
 """How answers and input offsets become durable: the seam between delivery guarantees.
 
-`AtLeastOnce` confirms the answers first and commits the offsets after, so that what happens in
-between may be answered again, and nothing is lost.
+`AtLeastOnce` confirms answers first and commits offsets after; `ExactlyOnce` puts both into one
+transaction. What they share is here: a producer whose every record is confirmed or which is thrown
+away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Collection, Iterable
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-import structlog
-
-from headrace.consumer.core.backoff import backoff
-from headrace.consumer.stream.clients import (
-    AIOKafkaProducer,
-    BatchBuilder,
-    KafkaError,
-    TopicPartition,
-)
-from headrace.consumer.stream.commits import Commits
+from headrace.consumer.stream.clients import AIOKafkaProducer, KafkaError, TopicPartition
 from headrace.consumer.stream.destinations import Destinations
-from headrace.consumer.stream.outgoing import Outgoing, Shipment
-from headrace.consumer.stream.replies import Replies
+from headrace.consumer.stream.outgoing import Parcel, pack
 from headrace.publisher.cancellation import strays_as_errors
-from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError
-from headrace.publisher.outage import Outage
 
-_LOG: Final = structlog.get_logger(__name__)
-_BATCH_BYTES: Final = 512 * 1024
+BATCH_BYTES: Final = 512 * 1024
+# An AssertionError is aiokafka's word for a partition that it has not heard of yet, and for a
+# transaction that a fatal error has ended.
+FAILURES: Final = (KafkaError, PublisherError, TimeoutError, AssertionError)
 _ACK_PATIENCE_SECONDS: Final = 3.0
 # Errors of a producer that has had an error before: they say nothing of the record.
 _AFTERMATH: Final = frozenset({"OutOfOrderSequenceNumber", "ProducerFenced", "ProducerClosed"})
@@ -40,7 +31,10 @@ _AFTERMATH: Final = frozenset({"OutOfOrderSequenceNumber", "ProducerFenced", "Pr
 class Outlet(Protocol):
     """Where the answers to one input partition go; an async context manager while it is ours.
 
-    **Concurrency:** one task; deliveries follow each other.
+    A send or a commit that failed leaves the outlet useless: what was not committed is to be
+    taken from the committed offset on, and answered through the next outlet.
+
+    **Concurrency:** one task.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -52,10 +46,26 @@ class Outlet(Protocol):
         traceback: TracebackType | None,
     ) -> bool | None: ...
 
-    async def deliver(self, outgoing: Sequence[Outgoing], next_offset: int) -> None:
-        """Return when the records are durable, and `next_offset` is or is going to be.
+    @property
+    def interval_seconds(self) -> float:
+        """The shortest time between two commits while there are few records."""
+        ...
 
-        Cancellation: the records may or may not arrive; the offset does not move.
+    async def send(self, parcels: Iterable[Parcel]) -> None:
+        """Send records; they count when they are committed.
+
+        Raises:
+            KafkaError: or another of `FAILURES`.
+        """
+        ...
+
+    async def commit(self, next_offset: int) -> None:
+        """Make durable what was sent, and that everything before `next_offset` is answered.
+
+        Raises:
+            KafkaError: or another of `FAILURES`; whether it is durable is not known.
+
+        Cancellation: as an error.
         """
         ...
 
@@ -64,158 +74,83 @@ class Delivery(Protocol):
     """A delivery guarantee."""
 
     def outlet(self, partition: TopicPartition) -> Outlet:
-        """Return the outlet of a partition that was just assigned.
+        """Return a new outlet for a partition that is ours.
 
         It is entered before the partition's committed offset is read.
         """
         ...
 
+    async def flush(self, partitions: Collection[TopicPartition]) -> None:
+        """Return when the offsets of these partitions are committed, as far as they can be."""
+        ...
 
-class AtLeastOnce:
-    """Every request is answered at least once: answers are confirmed, then offsets committed.
-
-    Each partition has a producer of its own, so that a failed one disturbs no other partition.
-
-    **Concurrency:** event loop only.
-    """
-
-    def __init__(
-        self,
-        connection: KafkaConnection,
-        replies: Replies,
-        destinations: Destinations,
-        commits: Commits,
-    ) -> None:
-        self.connection = connection
-        self.replies = replies
-        self.destinations = destinations
-        self.commits = commits
-
-    def outlet(self, partition: TopicPartition) -> Outlet:
-        """Return the outlet of one partition."""
-        return _AtLeastOnceOutlet(self, partition)
+    async def run(self) -> None:
+        """Do what has to be done in the background, until cancelled."""
+        ...
 
 
-class _AtLeastOnceOutlet:
-    """One partition's producer, replaced after every failure.
+class Sending:
+    """What one producer has sent and the broker has not confirmed.
 
     **Concurrency:** one task.
     """
 
-    def __init__(self, delivery: AtLeastOnce, partition: TopicPartition) -> None:
-        self._delivery = delivery
-        self._partition = partition
-        self._producer: AIOKafkaProducer | None = None
-        self._opened = AsyncExitStack()
-        self._outage = Outage(f"answers to {partition.topic}/{partition.partition}")
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+    def __init__(
+        self, producer: AIOKafkaProducer, destinations: Destinations, own: Collection[str]
     ) -> None:
-        await self._discard()
+        self._producer = producer
+        self._destinations = destinations
+        self._own = own
+        self._sent: list[tuple[str, asyncio.Future[Any]]] = []
 
-    async def deliver(self, outgoing: Sequence[Outgoing], next_offset: int) -> None:
-        """Send until everything is confirmed; then let the offset be committed."""
-        pauses = backoff(0.1, 3.0)
-        refusals: dict[str, str] = {}
-        while outgoing:
-            shipments = self._delivery.replies.ship(outgoing, refusals)
-            try:
-                with strays_as_errors():
-                    await self._send(shipments, refusals)
-                break
-            # An AssertionError is aiokafka's word for a partition that it has not heard of yet.
-            except (KafkaError, PublisherError, TimeoutError, AssertionError) as error:
-                self._outage.went_on(error)
-            # A failed send leaves a gap in the sequence that the broker never forgives a producer.
-            await self._discard()
-            await asyncio.sleep(next(pauses))
-            await self._delivery.destinations.look_again({each.topic for each in shipments})
-            await self._delivery.replies.wait_topics()
-        self._outage.ended()
-        self._delivery.commits.note(self._partition, next_offset)
-
-    async def _send(self, shipments: Sequence[Shipment], refusals: dict[str, str]) -> None:
-        """Send everything and wait for every confirmation.
+    async def send(self, parcels: Iterable[Parcel]) -> None:
+        """Hand everything to the producer.
 
         Raises:
-            KafkaError: something failed. Topics of others that refused for good are in `refusals`.
+            KafkaError: the producer would not take it.
         """
-        producer = await self._open()
-        sent: list[tuple[str, asyncio.Future[Any]]] = []
-        for shipment in shipments:
-            for batch in _batches(producer, shipment):
-                future = await producer.send_batch(
-                    batch, shipment.topic, partition=shipment.partition
-                )
+        producer = self._producer
+        for parcel in parcels:
+            for batch in pack(producer, parcel, BATCH_BYTES):
+                future = await producer.send_batch(batch, parcel.topic, partition=parcel.partition)
                 future.add_done_callback(_look_at)
-                sent.append((shipment.topic, future))
-        await self._confirm([future for _, future in sent], {topic for topic, _ in sent})
+                self._sent.append((parcel.topic, future))
+
+    async def confirm(self) -> None:
+        """Return when everything sent is confirmed.
+
+        Raises:
+            KafkaError: something failed. A topic of somebody else that refused for good is marked
+                as refusing, so that the next attempt does without it.
+        """
+        sent, self._sent = self._sent, []
+        await self._wait([future for _, future in sent], {topic for topic, _ in sent})
         failures = [(topic, error) for topic, future in sent if (error := future.exception())]
         for topic, error in failures:
             name = type(error).__name__
             is_final = isinstance(error, KafkaError) and not getattr(error, "retriable", False)
-            if is_final and name not in _AFTERMATH and not self._delivery.replies.is_own(topic):
-                refusals[topic] = name
+            if is_final and name not in _AFTERMATH and topic not in self._own:
+                self._destinations.refuse(topic, name)
         if failures:
+            await self._destinations.look_again({topic for topic, _ in failures})
             raise failures[0][1]
 
-    async def _confirm(self, futures: Sequence[asyncio.Future[Any]], topics: set[str]) -> None:
+    async def _wait(self, futures: Collection[asyncio.Future[Any]], topics: set[str]) -> None:
         """Return when every future is done; raise when a topic is gone, for that takes for ever."""
-        while True:
+        while futures:
             _, waiting = await asyncio.wait(futures, timeout=_ACK_PATIENCE_SECONDS)
             if not waiting:
                 return
-            self._outage.went_on("answers are sent and not confirmed")
-            await self._delivery.destinations.look_again(topics)
-            gone = [t for t in topics if self._delivery.destinations.get(t) is None]
+            await self._destinations.look_again(topics)
+            gone = [topic for topic in topics if self._destinations.get(topic) is None]
             if gone:
                 raise KafkaError(f"topic {gone[0]} does not exist any more")
 
-    async def _open(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            self._producer = await self._opened.enter_async_context(
-                self._delivery.connection.producer(
-                    acks="all",
-                    linger_ms=0,  # batches are handed over whole
-                    compression_type="lz4",
-                    max_batch_size=_BATCH_BYTES,
-                )
-            )
-        return self._producer
 
-    async def _discard(self) -> None:
-        self._producer = None
-        try:
-            with strays_as_errors():
-                await self._opened.aclose()
-        except KafkaError as error:
-            _LOG.debug("producer.close_failed", reason=str(error))
-
-
-def _batches(producer: AIOKafkaProducer, shipment: Shipment) -> list[BatchBuilder]:
-    """Pack a shipment: as many records in a batch as the producer and the topic take."""
-    batches = [producer.create_batch()]
-    is_narrow, used = shipment.max_bytes < _BATCH_BYTES, 0
-    for record in shipment.records:
-        _, _, key, value, headers, *_ = record
-        if is_narrow:
-            used += record.size_bytes
-        if used > shipment.max_bytes or (
-            batches[-1].append(timestamp=None, key=key, value=value, headers=headers) is None
-        ):
-            batches.append(producer.create_batch())
-            batches[-1].append(timestamp=None, key=key, value=value, headers=headers)
-            used = record.size_bytes if is_narrow else 0
-    for batch in batches:
-        batch.close()
-    return batches
+async def discard(opened: AsyncExitStack) -> None:
+    """Close what an outlet had open; how that goes does not matter any more."""
+    with suppress(KafkaError), strays_as_errors():
+        await opened.aclose()
 
 
 def _look_at(future: asyncio.Future[Any]) -> None:

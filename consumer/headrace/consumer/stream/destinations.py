@@ -57,6 +57,7 @@ class Destinations:
         self._known: dict[str, Destination] = {}
         self._unknown: dict[str, float] = {}
         self._missed: dict[str, float] = {}
+        self._refused: dict[str, tuple[str, float]] = {}
         self._looked_at = float("-inf")
         self._tried_at = float("-inf")
         self._looking = asyncio.Lock()
@@ -64,6 +65,22 @@ class Destinations:
     def get(self, topic: str) -> Destination | None:
         """Return what is known of a topic, without looking."""
         return self._known.get(topic)
+
+    def refuse(self, topic: str, words: str) -> None:
+        """Note that a topic refused a record for a reason that trying again does not cure."""
+        if len(self._refused) > _MAX_UNKNOWN:
+            self._refused.clear()
+        self._refused[topic] = (words, time.monotonic() + _KNOWN_SECONDS)
+
+    def refusal(self, topic: str) -> str | None:
+        """Return why a topic refuses records, if it has lately."""
+        if not self._refused or topic not in self._refused:
+            return None
+        words, until = self._refused[topic]
+        if until < time.monotonic():
+            del self._refused[topic]
+            return None
+        return words
 
     async def find(self, topics: Iterable[str]) -> dict[str, Destination | None]:
         """Return which of the topics exist, looking at most once.

@@ -13,6 +13,7 @@ import structlog
 from headrace.consumer.core.backoff import backoff
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
+from headrace.consumer.stream.at_least_once import AtLeastOnce
 from headrace.consumer.stream.clients import (
     ConsumerStopped,
     GroupConsumer,
@@ -21,9 +22,10 @@ from headrace.consumer.stream.clients import (
 )
 from headrace.consumer.stream.commits import Commits
 from headrace.consumer.stream.crew import Crew
-from headrace.consumer.stream.delivery import AtLeastOnce
+from headrace.consumer.stream.delivery import Delivery
 from headrace.consumer.stream.destinations import Destinations
-from headrace.consumer.stream.options import StreamOptions
+from headrace.consumer.stream.exactly_once import ExactlyOnce
+from headrace.consumer.stream.options import DeliveryGuarantee, StreamOptions
 from headrace.consumer.stream.pipeline import Works
 from headrace.consumer.stream.replies import Replies
 from headrace.publisher.cancellation import strays_as_errors
@@ -127,12 +129,11 @@ class KafkaDoor:
         async with asyncio.TaskGroup() as tasks:
             async with self._connection.consumer(**self._consumer_options()) as opened:
                 consumer = cast("GroupConsumer", opened)
-                commits = Commits(consumer, interval_seconds=self._options.commit_interval_seconds)
-                delivery = AtLeastOnce(self._connection, self._replies, self._destinations, commits)
+                delivery = self._delivery(consumer)
                 works = Works(consumer, delivery, self._replies, self._serving_map, self._options)
-                crew = Crew(works, commits, tasks)
+                crew = Crew(works, tasks)
                 background = [
-                    tasks.create_task(commits.run(), name="commits"),
+                    tasks.create_task(delivery.run(), name="delivery"),
                     tasks.create_task(self._watch(consumer, crew), name="group watch"),
                 ]
                 consumer.subscribe(
@@ -161,6 +162,14 @@ class KafkaDoor:
         except ConsumerStopped:
             return
 
+    def _delivery(self, consumer: GroupConsumer) -> Delivery:
+        options = self._options
+        own = (options.topics.responses, options.topics.dead_letters)
+        if options.delivery is DeliveryGuarantee.EXACTLY_ONCE:
+            return ExactlyOnce(self._connection, self._destinations, options, own)
+        commits = Commits(consumer, interval_seconds=options.commit_interval_seconds)
+        return AtLeastOnce(self._connection, self._destinations, commits, own)
+
     def _consumer_options(self) -> dict[str, Any]:
         options = self._options
         session_ms = round(options.session_timeout_seconds * 1000)
@@ -180,7 +189,8 @@ class KafkaDoor:
             # A new topic that the pattern matches, or more partitions, are noticed this soon.
             "metadata_max_age_ms": 5_000,
             "max_partition_fetch_bytes": 2 * 2**20,
-            "fetch_max_wait_ms": 500,
+            # aiokafka has one fetch at a time under way: partitions that want one wait so long.
+            "fetch_max_wait_ms": 100,
         }
 
 

@@ -28,16 +28,7 @@ def dead_letter(topic: str, partition: int, message: Message, reason: str) -> Ou
         (DeadLetterHeader.ORIGIN_OFFSET, b"%d" % message.offset),
         (DeadLetterHeader.REASON, reason.encode(errors="replace")[:_MAX_REASON_BYTES]),
     ]
-    return Outgoing(
-        topic,
-        partition,
-        message.key,
-        message.value,
-        [*message.headers, *origin],
-        message,
-        is_dead_letter=True,
-        may_be_large=True,
-    )
+    return Outgoing(topic, partition, message.key, message.value, [*message.headers, *origin])
 
 
 def cut_to_fit(letter: Outgoing, max_bytes: int) -> Outgoing:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from headrace.consumer.core.errors import NodeError
 from headrace.schemas.topics import Topics
+
+
+class DeliveryGuarantee(StrEnum):
+    """What is promised of answers when something fails."""
+
+    EXACTLY_ONCE = "exactly_once"
+    AT_LEAST_ONCE = "at_least_once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +28,14 @@ class StreamOptions:
             `request_topics` or `request_pattern` says otherwise.
         request_topics: the request topics by name.
         request_pattern: a regular expression that request topics match; excludes `request_topics`.
+        delivery: what is promised of answers.
+        transaction_interval_seconds: the shortest time between two transactions of a partition
+            that has few records; the first after a pause waits for nothing.
+        max_transaction_records: a transaction with so many records waits no longer.
         max_batch_records: how many records of one partition are taken at once.
-        max_in_flight_batches: batches of one partition that are taken and not yet confirmed.
-        max_in_flight_bytes: their bytes; a batch that is taken may go past it.
+        max_in_flight_records: records of one partition that are taken and not yet committed.
+        max_in_flight_bytes: bytes of all partitions together that are taken and not yet committed;
+            each has an equal share, and may go past it by one batch.
         default_deadline_seconds: for requests without a `deadline-ms` header.
         drain_timeout_seconds: how long what is in flight may take when the door stops or gives a
             partition away.
@@ -35,9 +48,12 @@ class StreamOptions:
     topics: Topics = field(default_factory=Topics)
     request_topics: tuple[str, ...] = ()
     request_pattern: str | None = None
+    delivery: DeliveryGuarantee = DeliveryGuarantee.EXACTLY_ONCE
+    transaction_interval_seconds: float = 0.05
+    max_transaction_records: int = 8000
     max_batch_records: int = 1000
-    max_in_flight_batches: int = 4
-    max_in_flight_bytes: int = 32 * 2**20
+    max_in_flight_records: int = 12_000
+    max_in_flight_bytes: int = 128 * 2**20
     default_deadline_seconds: float = 30.0
     drain_timeout_seconds: float = 20.0
     session_timeout_seconds: float = 10.0

@@ -5,30 +5,23 @@ Owns headers, addresses and the sizes that topics accept. Sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from headrace.consumer.core.calls import Answer
+from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.stream.clients import Message
+from headrace.consumer.stream.content import Content
 from headrace.consumer.stream.destinations import Destination, Destinations
 from headrace.consumer.stream.letters import cut_to_fit, dead_letter
 from headrace.consumer.stream.options import StreamOptions
-from headrace.consumer.stream.outgoing import Outgoing, OutHeaders, Shipment
-from headrace.consumer.stream.requests import Headers, Requests
-from headrace.schemas.codec import encode
-from headrace.schemas.records import InferenceError, InferenceResponse, Route
+from headrace.consumer.stream.outgoing import Outgoing, OutHeaders, Parcel
+from headrace.consumer.stream.requests import LARGE_BYTES, Requests
 from headrace.schemas.topics import AnswerHeader, RequestHeader
 
 _MAX_MESSAGE_CHARACTERS: Final = 1024
 _MAX_SHOWN_CHARACTERS: Final = 100
-# From which size on a record is measured before it is sent.
-_LARGE_BYTES: Final = 16 * 1024
-_REPLY_TOPIC: Final = RequestHeader.REPLY_TOPIC
-_TRACEPARENT: Final = RequestHeader.TRACEPARENT
-_CORRELATION_ID: Final = RequestHeader.CORRELATION_ID
 
 
 class Replies:
@@ -67,99 +60,18 @@ class Replies:
                 flaw = "is reserved" if self._is_reserved(topic) else "does not exist"
                 requests.refuse_replies(indices, f"reply-topic {_shown(topic)} {flaw}")
 
-    def compose(self, requests: Requests) -> list[Outgoing]:
+    def compose(self, requests: Requests) -> list[Parcel]:
         """Return the records for a batch that is answered, in the order of its requests."""
-        outgoing: list[Outgoing] = []
-        refused, routes = requests.refused_replies, requests.routes
-        errors: dict[tuple[Answer, Route | None, Serving | None], bytes] = {}
-        last_serving, origin = None, self._nowhere
-        home = self._partition(self._responses, requests.messages[0])
-        everything = zip(
-            requests.messages, requests.headers, requests.answers, requests.servings, strict=True
-        )
-        for index, (message, headers, answer, serving) in enumerate(everything):
-            if index in refused:
-                outgoing.append(self.letter(message, refused[index]))
-                continue
-            if answer is None:
-                raise RuntimeError(f"the request at offset {message.offset} was left unanswered")
-            if answer.is_unreadable and not _is_addressable(headers):
-                outgoing.append(self.letter(message, answer.message))
-                continue
-            value = answer.payload
-            if answer.code is not Code.OK:
-                about = (answer, routes[index], serving)
-                value = errors.get(about) or errors.setdefault(about, _error(*about))
-            if serving is not last_serving:
-                last_serving, origin = serving, self._origin(serving)
-            outgoing.append(self._answer(message, headers, value, origin, home))
-            if answer.is_unreadable:
-                outgoing.append(self.letter(message, answer.message))
-        return outgoing
+        return _Composer(self, requests).parcels()
 
-    def ship(self, outgoing: Iterable[Outgoing], refusals: Mapping[str, str]) -> list[Shipment]:
-        """Return the records by where they go, in order, each small enough for its topic.
-
-        An answer that its topic cannot take becomes an error, and a dead letter if that is too
-        large as well. What goes to a topic that is gone, or in `refusals` (by topic, in words),
-        becomes a dead letter.
-        """
-        shipments: dict[tuple[str, int], Shipment] = {}
-        get = self._destinations.get
-        topic, partition, records = "", -1, list[Outgoing]()
-        for record in outgoing:
-            if record.topic == topic and record.partition == partition and not record.may_be_large:
-                records.append(record)
-                continue
-            destination = get(record.topic)
-            if destination is None or record.may_be_large or record.topic in refusals:
-                record = self._fitted(record, destination, refusals)  # noqa: PLW2901
-            place = topic, partition = record.topic, record.partition
-            shipment = shipments.get(place)
-            if shipment is None:
-                destination = get(topic)
-                max_bytes = destination.max_bytes if destination else 0
-                shipment = shipments[place] = Shipment(topic, partition, max_bytes, [])
-            records = shipment.records
-            records.append(record)
-        return list(shipments.values())
-
-    def letter(self, message: Message, reason: str) -> Outgoing:
-        """Return the dead letter of a request."""
-        return dead_letter(
-            self._dead_letters, self._partition(self._dead_letters, message), message, reason
-        )
-
-    def is_own(self, topic: str) -> bool:
-        """Return whether a topic is the deployment's, without which the door cannot go on."""
-        return topic in (self._responses, self._dead_letters)
-
-    def _answer(
-        self, message: Message, headers: Headers, value: bytes, out: OutHeaders, partition: int
-    ) -> Outgoing:
-        """Return an answer for the responses topic, or where the request's headers want it."""
-        topic, key = self._responses, message.key
-        may_be_large = len(value) > _LARGE_BYTES or (key is not None and len(key) > _LARGE_BYTES)
-        if headers:
-            given = headers.get(_REPLY_TOPIC)
-            if given is not None:
-                topic = given.decode()
-                partition = self._partition(topic, message)
-            given = headers.get(_TRACEPARENT)
-            if given is not None:
-                out = [(_TRACEPARENT, given), *out]
-                may_be_large = may_be_large or len(given) > _LARGE_BYTES
-            given = headers.get(_CORRELATION_ID)
-            if given is not None:
-                out = [(_CORRELATION_ID, given), *out]
-                may_be_large = may_be_large or len(given) > _LARGE_BYTES
-        return Outgoing(topic, partition, key, value, out, message, False, may_be_large)
-
-    def _partition(self, topic: str, message: Message) -> int:
+    def place(self, topic: str | None, message: Message) -> tuple[str, int, Destination | None]:
+        """Return where an answer goes: topic (None: the default one), partition, what is known."""
+        topic = topic or self._responses
         destination = self._destinations.get(topic)
-        return message.partition % destination.partitions if destination else 0
+        partition = message.partition % destination.partitions if destination else 0
+        return topic, partition, destination
 
-    def _origin(self, serving: Serving | None) -> OutHeaders:
+    def origin(self, serving: Serving | None) -> OutHeaders:
         """Return the headers that say where an answer comes from, made once per version."""
         if serving is None:
             return self._nowhere
@@ -174,63 +86,150 @@ class Replies:
             ]
         return known
 
-    def _fitted(
-        self, record: Outgoing, destination: Destination | None, refusals: Mapping[str, str]
-    ) -> Outgoing:
-        if record.is_dead_letter:
-            return cut_to_fit(record, destination.max_bytes if destination else 0)
-        if destination is None:
-            words = f"topic {_shown(record.topic)} does not exist"
-        elif record.topic in refusals:
-            words = f"topic {_shown(record.topic)} refused the answer: {refusals[record.topic]}"
-        else:
-            size = record.size_bytes
-            if size <= destination.max_bytes:
-                return record
-            words = (
-                f"the answer takes {size} bytes and topic {_shown(record.topic)} takes "
-                f"{destination.max_bytes}: ask for fewer rows or outputs, or raise the topic's "
-                "max.message.bytes"
-            )
-            smaller = record._replace(value=_too_large(record, words))
-            if smaller.size_bytes <= destination.max_bytes:
-                return smaller
-        letter = self.letter(record.request, words)
-        known = self._destinations.get(letter.topic)
-        return cut_to_fit(letter, known.max_bytes if known else 0)
+    def letter(self, message: Message, reason: str) -> tuple[Outgoing, Destination | None]:
+        """Return the dead letter of a request, as large as its topic takes it."""
+        topic, partition, destination = self.place(self._dead_letters, message)
+        letter = dead_letter(topic, partition, message, reason)
+        return cut_to_fit(letter, destination.max_bytes if destination else 0), destination
+
+    def refusal(self, topic: str) -> str | None:
+        """Return why a topic takes no answers, in words, if that is so."""
+        return self._destinations.refusal(topic)
 
     def _is_reserved(self, topic: str) -> bool:
         return topic in self._reserved or topic.startswith("__")
 
 
-def _error(answer: Answer, route: Route | None, serving: Serving | None) -> bytes:
-    """Return the encoded answer that says why there is none."""
-    message = answer.message.encode(errors="replace").decode()
+class _Composer:
+    """The records of one batch, put together by where they go."""
+
+    def __init__(self, replies: Replies, requests: Requests) -> None:
+        self._replies = replies
+        self._requests = requests
+        self._parcels: dict[tuple[str, int], Parcel] = {}
+        self._errors: dict[tuple[object, ...], tuple[bytes, OutHeaders]] = {}
+
+    def parcels(self) -> list[Parcel]:
+        """Return them."""
+        requests, replies = self._requests, self._replies
+        faults, refused, large = requests.faults, requests.refused_replies, requests.large
+        special = faults.keys() | refused.keys() | large
+        last_serving, last_topic, last_content = object(), object(), object()
+        origin, rows = OutHeaders(), list[tuple[bytes | None, bytes | None, OutHeaders]]()
+        is_plain = False
+        columns = zip(
+            requests.messages,
+            requests.payloads,
+            requests.echoes,
+            requests.servings,
+            requests.replies,
+            requests.contents,
+            strict=True,
+        )
+        for index, (message, payload, echo, serving, topic, content) in enumerate(columns):
+            if payload is None:
+                raise RuntimeError(f"the request at offset {message.offset} was left unanswered")
+            if serving is not last_serving or content is not last_content:
+                last_serving, last_content = serving, content
+                origin = _headers(replies.origin(serving), content.answer_type)
+            if topic != last_topic:
+                last_topic = topic
+                place, partition, destination = replies.place(topic, message)
+                is_plain = destination is not None and replies.refusal(place) is None
+                rows = self._parcel(place, partition, destination).rows
+            if is_plain and index not in special and len(payload) <= LARGE_BYTES:
+                rows.append((message.key, payload, [*echo, *origin]))
+            else:
+                self._add_special(index, origin)
+        return [parcel for parcel in self._parcels.values() if parcel.rows]
+
+    def _parcel(self, topic: str, partition: int, destination: Destination | None) -> Parcel:
+        parcel = self._parcels.get((topic, partition))
+        if parcel is None:
+            max_bytes = destination.max_bytes if destination else 0
+            parcel = self._parcels[topic, partition] = Parcel(topic, partition, max_bytes)
+        return parcel
+
+    def _add_special(self, index: int, origin: OutHeaders) -> None:
+        """Add an answer that is an error, that may be too large, or that cannot be sent."""
+        requests = self._requests
+        message, fault = requests.messages[index], requests.faults.get(index)
+        if (reason := requests.refused_replies.get(index)) is not None:
+            self._add_letter(message, reason)
+            return
+        echo, value = requests.echoes[index], requests.payloads[index]
+        if fault is not None:
+            if fault.is_unreadable and not requests.is_addressable(index):
+                self._add_letter(message, fault.message)
+                return
+            value, origin = self._error(index, fault, requests.contents[index])
+        self._add_answer(index, value, [*echo, *origin])
+        if fault is not None and fault.is_unreadable:
+            self._add_letter(message, fault.message)
+
+    def _add_answer(self, index: int, value: bytes | None, headers: OutHeaders) -> None:
+        requests = self._requests
+        message = requests.messages[index]
+        topic, partition, destination = self._replies.place(requests.replies[index], message)
+        outgoing = Outgoing(topic, partition, message.key, value, headers)
+        refusal = self._replies.refusal(topic)
+        if destination is None:
+            words = f"topic {_shown(topic)} does not exist"
+        elif refusal is not None:
+            words = f"topic {_shown(topic)} refused the answer: {refusal}"
+        elif (size := outgoing.size_bytes) <= destination.max_bytes:
+            self._add(outgoing, destination)
+            return
+        else:
+            words = (
+                f"the answer takes {size} bytes and topic {_shown(topic)} takes "
+                f"{destination.max_bytes}: ask for fewer rows or outputs, or raise the topic's "
+                "max.message.bytes"
+            )
+            fault = Fault(Code.RESOURCE_EXHAUSTED, words)
+            value, origin = self._error(index, fault, requests.contents[index])
+            smaller = outgoing._replace(value=value, headers=[*requests.echoes[index], *origin])
+            if smaller.size_bytes <= destination.max_bytes:
+                self._add(smaller, destination)
+                return
+        self._add_letter(message, words)
+
+    def _add_letter(self, message: Message, reason: str) -> None:
+        self._add(*self._replies.letter(message, reason))
+
+    def _add(self, outgoing: Outgoing, destination: Destination | None) -> None:
+        parcel = self._parcel(outgoing.topic, outgoing.partition, destination)
+        parcel.rows.append((outgoing.key, outgoing.value, outgoing.headers))
+
+    def _error(self, index: int, fault: Fault, content: Content) -> tuple[bytes, OutHeaders]:
+        """Return the value and the headers of an answer that says why there is none."""
+        serving, route = self._requests.servings[index], self._requests.routes[index]
+        about = (fault.code, fault.message, route, serving, content)
+        known = self._errors.get(about)
+        if known is None:
+            value, answer_type = content.encode_error(
+                fault.code,
+                _cut(fault.message),
+                route.model if route else "",
+                serving.id.version if serving else None,
+            )
+            headers = _headers(self._replies.origin(serving), answer_type)
+            code = (AnswerHeader.ERROR_CODE, fault.code.name.encode())
+            known = self._errors[about] = (value, [*headers, code])
+        return known
+
+
+def _headers(origin: OutHeaders, content_type: bytes | None) -> OutHeaders:
+    if content_type is None:
+        return origin
+    return [(RequestHeader.CONTENT_TYPE, content_type), *origin]
+
+
+def _cut(message: str) -> str:
+    message = message.encode(errors="replace").decode()
     if len(message) > _MAX_MESSAGE_CHARACTERS:
-        message = f"{message[:_MAX_MESSAGE_CHARACTERS]}… (cut)"
-    return encode(
-        InferenceResponse(
-            model=route.model if route else "",
-            version=serving.id.version if serving else None,
-            error=InferenceError(code=answer.code.name, message=message),
-        )
-    )
-
-
-def _too_large(record: Outgoing, words: str) -> bytes:
-    origin = dict(record.headers)
-    version = origin.get(AnswerHeader.VERSION)
-    return encode(
-        InferenceResponse(
-            model=origin.get(AnswerHeader.MODEL, b"").decode(),
-            version=int(version) if version else None,
-            error=InferenceError(code=Code.RESOURCE_EXHAUSTED.name, message=words),
-        )
-    )
-
-
-def _is_addressable(headers: Headers) -> bool:
-    return RequestHeader.CORRELATION_ID in headers or RequestHeader.REPLY_TOPIC in headers
+        return f"{message[:_MAX_MESSAGE_CHARACTERS]}… (cut)"
+    return message
 
 
 def _shown(topic: str) -> str:

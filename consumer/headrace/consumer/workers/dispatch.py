@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from headrace.consumer.core.calls import Answer
+from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.workers import frames
+from headrace.consumer.workers.flight import Frame, Share
 from headrace.consumer.workers.link import Link
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.queue import EXPIRED, CallQueue, Ticket
@@ -22,22 +23,12 @@ from headrace.schemas.records import Batching
 _HUNG: Final = "it did not answer by its deadline"
 
 
-class _Frame:
-    """Calls that a worker has and has not all answered."""
-
-    __slots__ = ("left", "tickets", "watchdog")
-
-    def __init__(self, tickets: list[Ticket]) -> None:
-        self.tickets = tickets
-        self.left = len(tickets)
-        self.watchdog: asyncio.TimerHandle | None = None
-
-
 class Dispatcher:
     """Sends queued calls to the worker and hands its answers out.
 
-    Whatever queued while the worker was busy goes into the next frame. A call over which a worker
-    has died before is a suspect, and goes alone: no frame before it is unanswered, none follows.
+    Whatever queued while the worker was busy goes into the next frame; when there is a full one, it
+    goes before the worker is idle. A call over which a worker has died before is a suspect, and
+    goes alone: no frame before it is unanswered, none follows.
 
     **Concurrency:** event loop only.
     """
@@ -48,38 +39,42 @@ class Dispatcher:
         self._options = options
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
-        self._frames: dict[int, _Frame] = {}
+        self._frames: dict[int, Frame] = {}
         self._next_frame = 0
-        self._suspects: deque[Ticket] = deque()
+        self._suspects: deque[Share] = deque()
         self._linger: asyncio.TimerHandle | None = None
+        self.has_answered = False
+
+    @property
+    def is_testing(self) -> bool:
+        """Whether the worker has a suspect."""
+        return any(frame.is_suspect for frame in self._frames.values())
 
     def attach(self, link: Link) -> None:
         """Send calls over this link from now on."""
         self._link = link
+        self.has_answered = False
         link.on_message = self._receive
         self.pump()
 
-    def detach(self) -> list[Ticket]:
+    def detach(self) -> list[Share]:
         """Send nothing more; return the calls that the worker left unanswered."""
         self._link = None
         self._stop_lingering()
-        orphans: list[Ticket] = []
+        orphans: list[Share] = []
         for frame in self._frames.values():
-            if frame.watchdog is not None:
-                frame.watchdog.cancel()
-            orphans += [ticket for ticket in frame.tickets if ticket.answer is None]
+            frame.stop_watching()
+            orphans += frame.unanswered()
         self._frames.clear()
-        for ticket in orphans:
-            ticket.is_sent = False
         return orphans
 
-    def suspect(self, tickets: Iterable[Ticket]) -> None:
+    def suspect(self, suspects: Iterable[Share]) -> None:
         """Send these calls next, each alone."""
-        self._suspects.extend(tickets)
+        self._suspects.extend(suspects)
 
     def drain(self) -> list[Ticket]:
         """Take out every call that has not been sent."""
-        waiting = [*self._suspects, *self._queue.drain()]
+        waiting = [*[share.ticket for share in self._suspects], *self._queue.drain()]
         self._suspects.clear()
         return waiting
 
@@ -92,34 +87,59 @@ class Dispatcher:
 
     def pump(self) -> None:
         """Send what may be sent now."""
-        while self._link is not None and len(self._frames) < self._options.max_frames_in_flight:
+        while self._link is not None:
             if self._suspects:
                 if self._frames:
                     return
-                tickets = self._next_suspect()
+                shares = self._next_suspect()
             else:
-                if not len(self._queue) or self._is_testing() or self._waits_for_company():
+                if not self._may_send() or self._waits_for_company():
                     return
-                tickets = self._queue.take(
-                    self._options.max_frame_calls,
-                    self._options.max_frame_bytes,
-                    self._loop.time(),
-                )
-            if tickets:
-                self._send(self._link, tickets)
+                shares = self._next_calls()
+            if shares:
+                self._send(self._link, shares)
 
-    def _send(self, link: Link, tickets: list[Ticket]) -> None:
+    def _may_send(self) -> bool:
+        """Whether there are calls for an idle worker, or a full frame for a busy one."""
+        queued = len(self._queue)
+        if not self._frames:
+            return queued > 0
+        return (
+            2 * queued >= self._options.max_frame_calls
+            and len(self._frames) < self._options.max_frames_in_flight
+            and not self.is_testing
+        )
+
+    def _next_calls(self) -> list[Share]:
+        options = self._options
+        tickets = self._queue.take(
+            options.max_frame_calls, options.max_frame_bytes, self._loop.time()
+        )
+        return [Share(ticket) for ticket in tickets]
+
+    def _next_suspect(self) -> list[Share]:
+        share = self._suspects.popleft()
+        ticket, position = share.ticket, share.first
+        if ticket.payloads[position] is not None:
+            return []
+        if ticket.calls.deadlines_seconds[position] <= self._loop.time():
+            ticket.settle(position, b"", EXPIRED)
+            return []
+        return [share]
+
+    def _send(self, link: Link, shares: list[Share]) -> None:
         number, self._next_frame = self._next_frame, self._next_frame + 1
+        frame = Frame(shares)
         try:
-            link.send(frames.Run(number, [ticket.call for ticket in tickets]))
+            link.send(frames.Run(number, frame.calls()))
         except frames.FrameError as error:
-            for ticket in tickets:
-                ticket.settle(Answer(Code.RESOURCE_EXHAUSTED, message=str(error)))
+            for share in shares:
+                share.ticket.settle_rest(Fault(Code.RESOURCE_EXHAUSTED, message=str(error)))
             return
-        frame = self._frames[number] = _Frame(tickets)
-        for ticket in tickets:
-            ticket.is_sent = True
-        latest = max(ticket.call.deadline_seconds for ticket in tickets)
+        self._frames[number] = frame
+        for share in shares:
+            share.ticket.is_sent = True
+        latest = max(share.latest_seconds for share in shares)
         if latest < float("inf"):
             frame.watchdog = self._loop.call_at(
                 latest + self._options.hang_grace_seconds, link.kill, _HUNG
@@ -128,31 +148,23 @@ class Dispatcher:
     def _receive(self, message: frames.FromWorker) -> None:
         """Hand out answers; called by the link."""
         if not isinstance(message, frames.Ran) or message.id not in self._frames:
-            if self._link is not None:
-                self._link.kill(f"it broke the protocol: unexpected {type(message).__name__}")
+            self._end_worker(f"unexpected {type(message).__name__}")
             return
         frame = self._frames[message.id]
-        for position, answer in zip(message.positions, message.answers, strict=True):
-            frame.tickets[position].settle(answer)
-        frame.left -= len(message.positions)
+        try:
+            frame.settle(message)
+        except ValueError as error:
+            self._end_worker(str(error))
+            return
+        self.has_answered = True
         if frame.left <= 0:
-            if frame.watchdog is not None:
-                frame.watchdog.cancel()
+            frame.stop_watching()
             del self._frames[message.id]
             self.pump()
 
-    def _next_suspect(self) -> list[Ticket]:
-        ticket = self._suspects.popleft()
-        if ticket.answer is not None:
-            return []
-        if ticket.call.deadline_seconds <= self._loop.time():
-            ticket.settle(EXPIRED)
-            return []
-        return [ticket]
-
-    def _is_testing(self) -> bool:
-        """Whether the worker has a suspect."""
-        return any(frame.tickets[0].deaths for frame in self._frames.values())
+    def _end_worker(self, why: str) -> None:
+        if self._link is not None:
+            self._link.kill(f"it broke the protocol: {why}")
 
     def _waits_for_company(self) -> bool:
         """Whether an idle worker should wait for more calls before it gets the next frame."""
@@ -167,12 +179,9 @@ class Dispatcher:
     def _end_linger(self) -> None:
         """Send the frame that has waited long enough."""
         if self._link is not None and len(self._queue) and not self._frames:
-            options = self._options
-            tickets = self._queue.take(
-                options.max_frame_calls, options.max_frame_bytes, self._loop.time()
-            )
-            if tickets:
-                self._send(self._link, tickets)
+            shares = self._next_calls()
+            if shares:
+                self._send(self._link, shares)
         self._linger = None
         self.pump()
 

@@ -4,68 +4,97 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from typing import Final
 
-from headrace.consumer.core.calls import Answer, Call
+from headrace.consumer.core.calls import Answers, Calls, Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import QueueFull
 
-EXPIRED: Final = Answer(
+EXPIRED: Final = Fault(
     Code.DEADLINE_EXCEEDED, message="the deadline passed before the answer was there"
 )
 
 
-class CallGroup:
-    """The calls of one `infer`; `done` is set when the last is answered.
-
-    **Concurrency:** event loop only.
-    """
-
-    __slots__ = ("done", "latest_seconds", "left", "tickets")
-
-    def __init__(self, calls: Sequence[Call]) -> None:
-        self.tickets = [Ticket(call, self) for call in calls]
-        self.left = len(calls)
-        self.latest_seconds = max(call.deadline_seconds for call in calls)
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def answers(self) -> list[Answer]:
-        """Return the answers in the order of the calls, once all are there."""
-        return [ticket.answer for ticket in self.tickets if ticket.answer is not None]
-
-
 class Ticket:
-    """One call until it is answered. `deaths` counts the workers that died over it.
+    """The calls of one `infer` and what is known of their answers.
+
+    `done` is set when the last is answered. `deaths` counts, by position, the workers that died
+    over a call.
 
     **Concurrency:** event loop only.
     """
 
-    __slots__ = ("answer", "call", "deaths", "group", "is_queued", "is_sent")
+    __slots__ = (
+        "calls",
+        "count",
+        "deaths",
+        "done",
+        "faults",
+        "is_queued",
+        "is_sent",
+        "latest_seconds",
+        "left",
+        "payloads",
+        "size_bytes",
+    )
 
-    def __init__(self, call: Call, group: CallGroup) -> None:
-        self.call = call
-        self.group = group
-        self.answer: Answer | None = None
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self.count = self.left = len(calls.payloads)
+        self.size_bytes = calls.size_bytes
+        self.latest_seconds = max(calls.deadlines_seconds)
+        self.payloads: list[bytes | None] = [None] * self.count
+        self.faults: dict[int, Fault] = {}
+        self.deaths: dict[int, int] = {}
         self.is_queued = False
         self.is_sent = False
-        self.deaths = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def settle(self, answer: Answer) -> None:
-        """Answer the call; a later answer is thrown away."""
-        if self.answer is None:
-            self.answer = answer
-            group = self.group
-            group.left -= 1
-            if not group.left and not group.done.done():
-                group.done.set_result(None)
+    @property
+    def unanswered(self) -> list[int]:
+        """The positions without an answer."""
+        return [place for place, payload in enumerate(self.payloads) if payload is None]
+
+    def settle(self, position: int, payload: bytes, fault: Fault | None = None) -> None:
+        """Answer one call; a later answer is thrown away."""
+        if self.payloads[position] is not None:
+            return
+        self.payloads[position] = payload
+        if fault is not None:
+            self.faults[position] = fault
+        self.left -= 1
+        self._look_done()
+
+    def settle_all(self, payloads: list[bytes], faults: dict[int, Fault]) -> None:
+        """Answer every call, in their order."""
+        if self.left < self.count:
+            for position, payload in enumerate(payloads):
+                self.settle(position, payload, faults.get(position))
+            return
+        self.payloads[:] = payloads
+        self.faults = faults
+        self.left = 0
+        self._look_done()
+
+    def settle_rest(self, fault: Fault) -> None:
+        """Give every call without an answer this one."""
+        for position in self.unanswered:
+            self.settle(position, b"", fault)
+
+    def answers(self) -> Answers:
+        """Return the answers in the order of the calls, once all are there."""
+        return Answers([payload or b"" for payload in self.payloads], self.faults)
+
+    def _look_done(self) -> None:
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
 
 
 class CallQueue:
     """A queue bounded in calls and bytes, first in first out.
 
-    An empty queue takes one call or one group of any size, so that no bound can make a call
-    impossible to place.
+    An empty queue takes a ticket of any size, so that no bound can make a call impossible to
+    place.
 
     **Concurrency:** event loop only.
     """
@@ -74,12 +103,12 @@ class CallQueue:
         self._max_calls = max_calls
         self._max_bytes = max_bytes
         self._tickets: deque[Ticket] = deque()
-        self._bytes = 0
-        # Invariant: the number of tickets in the queue that are still to be sent.
         self._calls = 0
+        self._bytes = 0
         self._room = asyncio.Event()
 
     def __len__(self) -> int:
+        """How many calls wait."""
         return self._calls
 
     @property
@@ -87,34 +116,32 @@ class CallQueue:
         """How many tickets are held, with those that are answered and not yet swept."""
         return len(self._tickets)
 
-    def put(self, tickets: Sequence[Ticket]) -> None:
-        """Queue all tickets, or none.
+    def has_room(self, ticket: Ticket) -> bool:
+        """Whether a ticket may be put now."""
+        return not self._calls or (
+            self._calls + ticket.count <= self._max_calls
+            and self._bytes + ticket.size_bytes <= self._max_bytes
+        )
+
+    def put(self, ticket: Ticket) -> None:
+        """Queue a ticket.
 
         Raises:
-            QueueFull: they would not fit.
+            QueueFull: it does not fit; nothing was queued.
         """
-        size = sum(len(ticket.call.payload) for ticket in tickets)
-        if self._calls and not self._has_room(len(tickets), size):
+        if not self.has_room(ticket):
             raise QueueFull(
                 f"the queue of this version is full: {self._calls} calls and {self._bytes} bytes "
                 f"wait (at most {self._max_calls} and {self._max_bytes}); try again later"
             )
-        for ticket in tickets:
-            self._append(ticket)
-
-    def put_some(self, tickets: deque[Ticket]) -> None:
-        """Move as many tickets into the queue as fit now, from the left; answered ones vanish."""
-        while tickets:
-            ticket = tickets[0]
-            if ticket.answer is None:
-                if self._calls and not self._has_room(1, len(ticket.call.payload)):
-                    self._room.clear()
-                    return
-                self._append(ticket)
-            tickets.popleft()
+        ticket.is_queued = True
+        self._tickets.append(ticket)
+        self._calls += ticket.count
+        self._bytes += ticket.size_bytes
 
     async def wait_room(self) -> None:
         """Return when there may be room again."""
+        self._room.clear()
         await self._room.wait()
 
     def wake(self) -> None:
@@ -127,34 +154,28 @@ class CallQueue:
         Units: `now` is monotonic seconds.
         """
         taken: list[Ticket] = []
-        size = 0
-        while self._tickets and len(taken) < max_calls:
+        calls = size = 0
+        while self._tickets:
             ticket = self._tickets[0]
-            if ticket.answer is not None:
-                self._tickets.popleft()
-                continue
-            size += len(ticket.call.payload)
-            if taken and size > max_bytes:
-                break
-            self._tickets.popleft()
-            self._forget(ticket)
-            if ticket.call.deadline_seconds <= now:
-                ticket.settle(EXPIRED)
-            else:
+            if ticket.is_queued and ticket.latest_seconds > now:
+                calls += ticket.count
+                size += ticket.size_bytes
+                if taken and (calls > max_calls or size > max_bytes):
+                    break
                 taken.append(ticket)
+            self._tickets.popleft()
+            if ticket.is_queued:
+                self._forget(ticket)
+                if ticket.latest_seconds <= now:
+                    ticket.settle_rest(EXPIRED)
         self.wake()
         return taken
 
-    def settle(self, ticket: Ticket, answer: Answer) -> None:
-        """Answer a ticket wherever it is; one that waits gives up its place."""
+    def withdraw(self, ticket: Ticket) -> None:
+        """Take a ticket out wherever it stands."""
         if ticket.is_queued:
             self._forget(ticket)
-        ticket.settle(answer)
-
-    def sweep(self) -> None:
-        """Let go of answered tickets when they outnumber those that wait."""
-        if len(self._tickets) > 2 * self._calls + 64:
-            self._tickets = deque(ticket for ticket in self._tickets if ticket.is_queued)
+        self._sweep()
         self.wake()
 
     def drain(self) -> list[Ticket]:
@@ -166,16 +187,12 @@ class CallQueue:
         self.wake()
         return waiting
 
-    def _append(self, ticket: Ticket) -> None:
-        ticket.is_queued = True
-        self._tickets.append(ticket)
-        self._calls += 1
-        self._bytes += len(ticket.call.payload)
+    def _sweep(self) -> None:
+        """Let go of withdrawn tickets when they outnumber the calls that wait."""
+        if len(self._tickets) > 2 * self._calls + 64:
+            self._tickets = deque(ticket for ticket in self._tickets if ticket.is_queued)
 
     def _forget(self, ticket: Ticket) -> None:
         ticket.is_queued = False
-        self._calls -= 1
-        self._bytes -= len(ticket.call.payload)
-
-    def _has_room(self, calls: int, size: int) -> bool:
-        return self._calls + calls <= self._max_calls and self._bytes + size <= self._max_bytes
+        self._calls -= ticket.count
+        self._bytes -= ticket.size_bytes

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import structlog
 
-from headrace.consumer.core.calls import Answer, Call
+from headrace.consumer.core.calls import Answers, Calls, Fault, refused
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import LoadCrashed, LoadError
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.workers.dispatch import Dispatcher
 from headrace.consumer.workers.link import Link
 from headrace.consumer.workers.options import WorkerOptions
-from headrace.consumer.workers.queue import EXPIRED, CallGroup, CallQueue, Ticket
+from headrace.consumer.workers.queue import EXPIRED, CallQueue, Ticket
 from headrace.consumer.workers.start import LoadedWorker
 from headrace.schemas.records import Batching
 
@@ -69,7 +69,7 @@ class WorkerServable:
         self._deaths: deque[float] = deque(maxlen=options.max_deaths)
         self._broken: asyncio.Future[LoadError] = self._loop.create_future()
         # Why calls are refused; None while they are taken.
-        self._closed: Answer | None = None
+        self._closed: Fault | None = None
         self._life: asyncio.Task[None] | None = None
         self._attach(self._link)
 
@@ -83,27 +83,28 @@ class WorkerServable:
         """The process id of the present worker, or of the last one."""
         return self._link.process.pid
 
-    async def infer(self, calls: Sequence[Call], *, may_wait: bool = False) -> Sequence[Answer]:
+    async def infer(self, calls: Calls, *, may_wait: bool = False) -> Answers:
         """Return one answer per call; see `core.servable.Servable.infer`."""
+        count = len(calls.payloads)
         if self._closed is not None:
-            return [self._closed] * len(calls)
-        if not calls:
-            return []
-        group = CallGroup(calls)
-        timer = self._expire_at(group, group.latest_seconds)
+            return refused(self._closed, count)
+        if not count:
+            return Answers([], {})
+        ticket = Ticket(calls)
+        timer = self._expire_at(ticket)
         try:
             if may_wait:
-                await self._put_when_room(group)
-            else:
-                self._queue.put(group.tickets)
+                await self._wait_room(ticket)
+            if ticket.left:
+                self._queue.put(ticket)
                 self._dispatcher.pump()
-            await group.done
+                await ticket.done
         finally:
             if timer is not None:
                 timer.cancel()
-            if group.left:
-                self._settle(group.tickets, EXPIRED)
-        return group.answers()
+            if ticket.left:
+                self._settle([ticket], EXPIRED)
+        return ticket.answers()
 
     async def wait_broken(self) -> Exception:
         """Return the reason when no worker will come any more; see `core.servable`."""
@@ -125,8 +126,8 @@ class WorkerServable:
     def close(self, message: str) -> None:
         """Answer all calls inside with UNAVAILABLE, now and from now on, and kill the worker."""
         if self._closed is None:
-            self._closed = Answer(Code.UNAVAILABLE, message=message)
-        orphans = self._dispatcher.detach()
+            self._closed = Fault(Code.UNAVAILABLE, message=message)
+        orphans = [share.ticket for share in self._dispatcher.detach()]
         self._settle([*orphans, *self._dispatcher.drain()], self._closed)
         self._queue.wake()
         self._link.kill()
@@ -146,6 +147,7 @@ class WorkerServable:
     async def _next_death(self) -> str:
         """Return the words for the worker's end when it has come."""
         await self._lost.wait()
+        self._count_death()
         orphans = self._dispatcher.detach()
         words = await self._link.wait_exit()
         log.warning(
@@ -156,11 +158,12 @@ class WorkerServable:
             reason=words,
             unanswered=len(orphans),
         )
-        for ticket in orphans:
-            ticket.deaths += 1
-            if ticket.deaths >= _MAX_DEATHS_OF_A_CALL:
-                ticket.settle(Answer(Code.UNAVAILABLE, message=f"worker died: {words}"))
-        self._dispatcher.suspect(ticket for ticket in orphans if ticket.answer is None)
+        killed = Fault(Code.UNAVAILABLE, message=f"worker died: {words}")
+        for ticket, place in ((share.ticket, share.first) for share in orphans):
+            ticket.deaths[place] = ticket.deaths.get(place, 0) + 1
+            if ticket.deaths[place] >= _MAX_DEATHS_OF_A_CALL:
+                ticket.settle(place, b"", killed)
+        self._dispatcher.suspect(s for s in orphans if s.ticket.payloads[s.first] is None)
         return words
 
     async def _replace(self, words: str) -> bool:
@@ -171,6 +174,7 @@ class WorkerServable:
                 worker = await self._start(self._batching)
             except LoadCrashed as error:
                 words = str(error)
+                self._deaths.append(self._loop.time())
                 continue
             except LoadError as error:
                 self._break(error)
@@ -192,12 +196,20 @@ class WorkerServable:
         )
         return False
 
+    def _count_death(self) -> None:
+        """Count a death against the version, unless it has served, or died of a suspect.
+
+        What kills a worker that has answered before is most likely a request, and requests have
+        their own bound of deaths.
+        """
+        if not self._dispatcher.has_answered and not self._dispatcher.is_testing:
+            self._deaths.append(self._loop.time())
+
     def _dies_too_often(self) -> bool:
-        """Count a death; whether it was one too many."""
-        now = self._loop.time()
-        self._deaths.append(now)
+        """Whether the deaths counted are too many."""
         is_full = len(self._deaths) == self._options.max_deaths
-        return is_full and now - self._deaths[0] <= self._options.deaths_window_seconds
+        age = self._loop.time() - self._deaths[0] if is_full else 0.0
+        return is_full and age <= self._options.deaths_window_seconds
 
     def _attach(self, link: Link) -> None:
         self._link = link
@@ -211,33 +223,28 @@ class WorkerServable:
         self.close(str(error))
         self._broken.set_result(error)
 
-    async def _put_when_room(self, group: CallGroup) -> None:
-        """Queue all calls of a group, in order, as room comes up."""
-        remaining = deque(group.tickets)
-        while True:
-            self._queue.put_some(remaining)
-            self._dispatcher.pump()
-            if not remaining:
-                return
+    async def _wait_room(self, ticket: Ticket) -> None:
+        """Return when a ticket may be queued, or is answered already."""
+        while ticket.left and not self._queue.has_room(ticket):
             await self._queue.wait_room()
             if self._closed is not None:
-                self._settle(remaining, self._closed)
-                return
+                ticket.settle_rest(self._closed)
 
-    def _expire_at(self, group: CallGroup, when: float) -> asyncio.TimerHandle | None:
-        if when == float("inf"):
+    def _expire_at(self, ticket: Ticket) -> asyncio.TimerHandle | None:
+        if ticket.latest_seconds == float("inf"):
             return None
-        return self._loop.call_at(when, self._expire, group)
+        return self._loop.call_at(ticket.latest_seconds, self._expire, ticket)
 
-    def _expire(self, group: CallGroup) -> None:
-        """Answer the calls of a group that have not been sent; soon after, those that have."""
-        self._settle([ticket for ticket in group.tickets if not ticket.is_sent], EXPIRED)
-        if group.left:
+    def _expire(self, ticket: Ticket) -> None:
+        """Answer calls that have not been sent; soon after, those that have."""
+        if not ticket.is_sent:
+            self._settle([ticket], EXPIRED)
+        elif ticket.left:
             self._loop.call_later(
-                self._options.answer_grace_seconds, self._settle, group.tickets, EXPIRED
+                self._options.answer_grace_seconds, self._settle, [ticket], EXPIRED
             )
 
-    def _settle(self, tickets: Iterable[Ticket], answer: Answer) -> None:
+    def _settle(self, tickets: Iterable[Ticket], fault: Fault) -> None:
         for ticket in tickets:
-            self._queue.settle(ticket, answer)
-        self._queue.sweep()
+            self._queue.withdraw(ticket)
+            ticket.settle_rest(fault)

@@ -14,7 +14,7 @@ import pytest
 from grpc import aio
 
 from headrace.consumer.core import errors
-from headrace.consumer.core.calls import Answer, Encoding
+from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import RequestError
 from headrace.consumer.core.readiness import Phase
@@ -64,8 +64,7 @@ async def test_answers_with_what_the_version_computes(rig: Rig, stub: Prediction
     assert response.model_spec.version.value == 3
     assert response.model_spec.signature_name == "serving_default"
     (call,) = servable_of(rig).calls
-    assert call.encoding is Encoding.TENSORFLOW_SERVING
-    assert PredictRequest.FromString(call.payload) == request
+    assert PredictRequest.FromString(call) == request
 
 
 @pytest.mark.parametrize(
@@ -161,7 +160,7 @@ async def test_answer_with_a_code_becomes_that_status(
     rig: Rig, stub: PredictionStub, code: Code
 ) -> None:
     """What the worker says of a request reaches the client, code and words."""
-    servable_of(rig).answer_all(Answer(code, message="because of the test"))
+    servable_of(rig).answer_all(Fault(code, message="because of the test"))
     error = await refusal(stub.Predict(request_of()))
     assert (error.code().name, error.details()) == (code.name, "because of the test")
 
@@ -204,7 +203,7 @@ async def test_mistake_of_our_own_fails_one_call_without_a_traceback(
 
 async def test_long_message_arrives_cut(rig: Rig, stub: PredictionStub) -> None:
     """Uncut, the headers would be too large for the client, which would see another error."""
-    servable_of(rig).answer_all(Answer(Code.INVALID_ARGUMENT, message="é" * 100_000))
+    servable_of(rig).answer_all(Fault(Code.INVALID_ARGUMENT, message="é" * 100_000))
     error = await refusal(stub.Predict(request_of()))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error.details() == "é" * 512 + "...TRUNCATED"
@@ -262,9 +261,9 @@ async def test_call_gets_the_nearer_deadline(
     before = time.monotonic()
     await stub.Predict(request_of(), timeout=client_seconds)
     after = time.monotonic()
-    (call,) = servable_of(rig).calls
+    (deadline_seconds,) = servable_of(rig).deadlines_seconds
     # On its way a timeout is rounded up a little.
-    assert before < call.deadline_seconds - granted_seconds + 1 < after + 2
+    assert before < deadline_seconds - granted_seconds + 1 < after + 2
 
 
 async def test_cancelled_call_is_dropped_from_the_queue(rig: Rig, stub: PredictionStub) -> None:
@@ -342,7 +341,7 @@ async def test_answers_and_refusals_of_a_version_say_where_they_come_from(
     call = stub.Predict(request_of())
     await call
     assert (await call.trailing_metadata())["headrace-provenance"] == expected
-    servable_of(rig).answer_all(Answer(Code.INTERNAL, message="the model raised"))
+    servable_of(rig).answer_all(Fault(Code.INTERNAL, message="the model raised"))
     error = await refusal(stub.Predict(request_of()))
     trailing = error.trailing_metadata()
     assert trailing is not None

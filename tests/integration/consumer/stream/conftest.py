@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from headrace.consumer.stream.options import StreamOptions
+from headrace.consumer.stream.options import DeliveryGuarantee, StreamOptions
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.topics import ensure_topics
 from headrace.schemas.topics import Topics, specs
@@ -30,9 +30,10 @@ async def topics(connection: KafkaConnection, topic_prefix: str) -> Topics:
     return named
 
 
-@pytest.fixture
-def options(topics: Topics, unique_name: str) -> StreamOptions:
-    return StreamOptions(node="n1", group=unique_name, topics=topics)
+@pytest.fixture(params=list(DeliveryGuarantee))
+def options(topics: Topics, unique_name: str, request: pytest.FixtureRequest) -> StreamOptions:
+    """The settings of a door, with each guarantee in turn: both keep what one promises."""
+    return StreamOptions(node="n1", group=unique_name, topics=topics, delivery=request.param)
 
 
 @pytest.fixture

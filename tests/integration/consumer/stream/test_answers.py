@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from headrace.consumer.core.calls import Answer
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import WorkerDied
 from headrace.consumer.core.serving_map import ServingMap
@@ -131,7 +130,7 @@ async def test_deadlines(
     ]
     assert "'soon'" in error_of(found[1])
     assert len(servable.calls) == 1
-    assert servable.calls[0].deadline_seconds < time.monotonic() + 21
+    assert servable.deadlines_seconds[0] < time.monotonic() + 21
 
 
 async def test_answers_on_the_topic_that_the_request_names(
@@ -214,12 +213,12 @@ async def test_an_answer_larger_than_its_topic_takes_becomes_an_error(
     )
     servable = half()
     huge = encode(InferenceResponse(model="half", signature="s" * 70_000))
-    servable.answer_all(Answer(Code.OK, huge))
+    servable.answer_all(huge)
     reply = ("reply-topic", narrow.encode())
     async with KafkaDoor(connection, serving_map(servable), ready(), options):
         await client.ask(options.topics.requests, [Ask(1.0, headers=[reply])])
         (refused,) = await client.read(narrow, 1)
-        servable.answer_all(Answer(Code.OK, encode(InferenceResponse(model="h" * 7000))))
+        servable.answer_all(encode(InferenceResponse(model="h" * 7000)))
         await client.ask(options.topics.requests, [Ask(1.0, headers=[reply])] * 100)
         found = await client.read(narrow, 101)
     assert answered(refused) == "RESOURCE_EXHAUSTED"

@@ -206,7 +206,7 @@ async def test_what_is_in_flight_is_bounded(
     slow = half(model="slow")
     slow.hold()
     requests, responses = options.topics.requests, options.topics.responses
-    narrow = replace(options, max_batch_records=10, max_in_flight_batches=3)
+    narrow = replace(options, max_batch_records=10, max_in_flight_records=30)
     async with KafkaDoor(connection, serving_map(half(), slow), ready(), narrow):
         await client.ask(requests, numbered(400, model="slow"))
         async with asyncio.timeout(30):
@@ -227,7 +227,8 @@ async def test_what_is_in_flight_is_bounded_in_bytes(
     slow = half(model="slow")
     slow.hold()
     size = len(numbered(1, model="slow")[0].payload() or b"")
-    narrow = replace(options, max_batch_records=2, max_in_flight_bytes=3 * size)
+    # Each of the two partitions has half of it.
+    narrow = replace(options, max_batch_records=2, max_in_flight_bytes=2 * 3 * size)
     async with KafkaDoor(connection, serving_map(slow), ready(), narrow):
         await client.ask(options.topics.requests, numbered(40, model="slow"))
         async with asyncio.timeout(30):
