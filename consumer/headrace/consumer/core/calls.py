@@ -1,10 +1,12 @@
 """What travels between a door and a worker: encoded requests in, encoded answers out.
 
-The node never looks inside; it routes, and passes bytes on.
+In columns, since a door may send a thousand at a time and an object for each would cost more than
+the inference. The node never looks inside; it routes, and passes bytes on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -12,32 +14,56 @@ from headrace.consumer.core.codes import Code
 
 
 class Encoding(IntEnum):
-    """How a call's payload is encoded; the answer's payload is encoded alike."""
+    """How a request's payload is encoded; its answer's payload is encoded alike."""
 
     AVRO = 1
     """`headrace.schemas.records.InferenceRequest`, single-object encoded."""
     TENSORFLOW_SERVING = 2
     """`tensorflow.serving.PredictRequest` in protobuf's wire format."""
+    OPEN_INFERENCE = 3
+    """`inference.ModelInferRequest` in protobuf's wire format."""
+    TENSORFLOW_JSON = 4
+    """The body of a predict request of TensorFlow Serving's REST API."""
 
 
-class Call(NamedTuple):
-    """One encoded inference request.
+class Calls(NamedTuple):
+    """Encoded requests for one version, each with its deadline; both lists have equal lengths.
 
-    Units: `deadline_seconds` is a reading of the system-wide monotonic clock (`time.monotonic()`).
+    Units: `deadlines_seconds` are readings of the system-wide monotonic clock
+    (`time.monotonic()`).
     """
 
     encoding: Encoding
-    payload: bytes
-    deadline_seconds: float
+    payloads: Sequence[bytes]
+    deadlines_seconds: Sequence[float]
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of the payloads."""
+        return sum(map(len, self.payloads))
 
 
-class Answer(NamedTuple):
-    """The outcome of one call: with code OK an encoded response, otherwise why not.
+class Fault(NamedTuple):
+    """Why one request has no answer.
 
     `is_unreadable` marks a payload that did not decode at all.
     """
 
     code: Code
-    payload: bytes = b""
-    message: str = ""
+    message: str
     is_unreadable: bool = False
+
+
+class Answers(NamedTuple):
+    """The outcomes of `Calls`, in their order.
+
+    A request that failed has its fault at its place in `faults`, and an empty payload.
+    """
+
+    payloads: Sequence[bytes]
+    faults: dict[int, Fault]
+
+
+def refused(fault: Fault, count: int) -> Answers:
+    """Return the same fault for so many requests."""
+    return Answers([b""] * count, dict.fromkeys(range(count), fault))

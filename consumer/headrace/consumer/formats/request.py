@@ -5,26 +5,45 @@ A format sees many payloads or many answers at once, so that it may work on all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import EllipsisType
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from headrace.consumer.core.errors import InvalidRequest
 from headrace.consumer.platforms.platform import Array
-
-Rows: TypeAlias = slice | EllipsisType
-"""One request's part of stacked outputs: its rows, or everything (`...`) of a run for it alone."""
 
 
 class InferRequest(NamedTuple):
     """What a request asks for, whatever it was encoded as.
 
-    `signature` empty means `serving_default`; `output_filter` empty means every output.
+    `signature` empty means `serving_default`; `output_filter` empty means every output. `style` is
+    what the format must know again to encode the answer; requests of one style are encoded alike.
     """
 
     signature: str
-    inputs: dict[str, Array]
+    inputs: Mapping[str, Array]
     output_filter: tuple[str, ...]
+    style: Hashable = None
+
+
+class Alike(NamedTuple):
+    """Requests of one decoding that differ in the values of their tensors and in nothing else.
+
+    Shapes: every input of `request` has a leading axis for the requests, in the order of
+    `positions`: `(len(positions), *shape of one)`.
+    """
+
+    positions: Sequence[int]
+    request: InferRequest
+
+
+class Refused(NamedTuple):
+    """A payload that is no request that could be run, and why not.
+
+    `UnreadableRequest` stands for bytes that are no request at all.
+    """
+
+    position: int
+    error: InvalidRequest
 
 
 class Format(Protocol):
@@ -33,17 +52,16 @@ class Format(Protocol):
     **Concurrency:** one caller at a time.
     """
 
-    def decode(self, payloads: Sequence[bytes]) -> Sequence[InferRequest | InvalidRequest]:
-        """Return for each payload the request in it, or what is wrong with it.
-
-        `UnreadableRequest` stands for bytes that are no request at all.
-        """
+    def decode(self, payloads: Sequence[bytes]) -> Sequence[Alike | Refused]:
+        """Return the requests in the payloads; each position is there exactly once."""
         ...
 
     def encode(
-        self, signature: str, outputs: Mapping[str, Array], rows: Sequence[Rows]
+        self, signature: str, outputs: Mapping[str, Array], count: int, style: Hashable
     ) -> list[bytes]:
-        """Return one encoded answer for each part of the outputs.
+        """Return `count` encoded answers.
+
+        Shapes: every output has a leading axis for the answers: `(count, *shape of one)`.
 
         Raises:
             ValueError: this encoding cannot carry an output; the text says which.

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from headrace.consumer.core.calls import Answer, Call
+from headrace.consumer.core.calls import Calls, Fault
 
 MAX_FRAME_BYTES: Final = 1 << 30
 """A longer frame is a mistake: both sides close the stream rather than read on."""
@@ -36,10 +36,13 @@ class Load(msgspec.Struct, array_like=True, tag="load", frozen=True):
 
 
 class Run(msgspec.Struct, array_like=True, tag="run", frozen=True):
-    """Answer these calls, in one or more `Ran` frames with the same id."""
+    """Answer these calls, in one or more `Ran` frames with the same id.
+
+    A call's position counts through all of `calls`, in their order.
+    """
 
     id: int
-    calls: list[Call]
+    calls: list[Calls]
 
 
 class Rebatch(msgspec.Struct, array_like=True, tag="rebatch", frozen=True):
@@ -67,11 +70,16 @@ class LoadFailed(msgspec.Struct, array_like=True, tag="load_failed", frozen=True
 
 
 class Ran(msgspec.Struct, array_like=True, tag="ran", frozen=True):
-    """Answers to some calls of one `Run`; `positions` are their places in it."""
+    """Answers to some calls of one `Run`.
+
+    `positions` are the calls' places in it; None means all of them, in order. `faults` has the
+    calls that failed, by index into `payloads`, where an empty payload stands for them.
+    """
 
     id: int
-    positions: list[int]
-    answers: list[Answer]
+    positions: list[int] | None
+    payloads: list[bytes]
+    faults: dict[int, Fault]
 
 
 ToWorker = Load | Run | Rebatch
