@@ -20,7 +20,7 @@ from headrace.consumer.core.errors import RequestError, UnreadableRequest
 from headrace.consumer.formats.answered import Answered, failed, joined
 from headrace.consumer.formats.members import Member, member
 from headrace.consumer.formats.request import Format, Refused
-from headrace.consumer.formats.sorting import Lot, chunks, flat, lots, through
+from headrace.consumer.formats.sorting import Lot, chunks, flat, lots, taken
 from headrace.consumer.platforms.platform import Array, Model, PlatformError
 
 _EXPIRED = Fault(Code.DEADLINE_EXCEEDED, "the deadline passed before the request reached the model")
@@ -67,7 +67,7 @@ class Batcher:
                 if isinstance(each, Refused):
                     refused.append(failed([places[each.position]], _fault(each.error)))
                     continue
-                positions = through(places, each.positions)
+                positions = taken(places, each.positions)
                 try:
                     alike = each._replace(positions=positions)
                     yield member(codec, alike, self._model.signatures)
@@ -77,7 +77,7 @@ class Batcher:
     def _run(self, batch: Sequence[Member], deadlines: Sequence[float]) -> Answered:
         """Return the answers to all requests of a batch."""
         now = time.monotonic()
-        until = [deadlines[position] for each in batch for position in each.positions]
+        until = taken(deadlines, flat([each.positions for each in batch]))
         if min(until) <= now:
             return self._run_unexpired(batch, deadlines, now)
         latest = max(until)

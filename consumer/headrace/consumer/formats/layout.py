@@ -1,8 +1,8 @@
 """Where the values of tensors lie in encoded messages that differ in nothing else.
 
-Learned by encoding a message twice, once with all bits of its tensors clear and once with all set:
-what differs are the tensors. With that, many messages are read or written by a few copies of whole
-columns, without a look at any one of them.
+Learned by encoding a message twice, with all bytes of its tensors zero, and with all bytes of each
+tensor equal to a mark of its own: what differs are the tensors. With that, many messages are read
+or written by a few copies of whole columns, without a look at any one of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _BLOCK_BYTES: Final = 1 << 18
 
 _MAX_ELEMENTS: Final = 1 << 40
 """Beside a zero, a shape may have dimensions that leave numpy no room for a leading axis."""
+
+_MAX_TENSORS: Final = 128
+"""Marks count down from 255 and must stay above 127. A number written with as many bytes as it
+needs then takes more for a mark than for zero, and is not mistaken for plain bytes."""
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -48,7 +52,10 @@ class Layout:
         self.length = len(text)
         self._fields = fields
         # An empty tensor has no bytes, and so no place among the others.
-        self._filled = [field for field in fields if field.span.stop > field.span.start]
+        self._filled = sorted(
+            (field for field in fields if field.span.stop > field.span.start),
+            key=lambda field: field.span.start,
+        )
         self._booleans = [field for field in fields if field.dtype.kind == "b"]
         self._gaps: list[tuple[slice, Bytes]] = []
         start = 0
@@ -101,34 +108,40 @@ def learned(
 
     Args:
         encode: returns the message with other values in its tensors.
-        tensors: those of the message, in the order in which it has them.
+        tensors: those of the message.
         message: what `encode` is to make of the tensors.
 
     Returns:
         None when there is no such layout, or the message is not what `encode` makes of it.
     """
     size = sum(array.nbytes for array in tensors.values())
-    if len(message) - size > MAX_FRAME_BYTES or not all(map(_is_small, tensors.values())):
+    is_usual = len(message) - size <= MAX_FRAME_BYTES and len(tensors) <= _MAX_TENSORS
+    if not is_usual or not all(map(_is_small, tensors.values())):
         return None
-    clear, full = (
-        np.frombuffer(encode({a: _filled(x, byte) for a, x in tensors.items()}), np.uint8)
-        for byte in (0, 255)
-    )
-    if len(clear) != len(full):
+    marks = {alias: 255 - index for index, alias in enumerate(tensors)}
+    clear = _text(encode({alias: _filled(array, 0) for alias, array in tensors.items()}))
+    marked = _text(encode({a: _filled(array, marks[a]) for a, array in tensors.items()}))
+    if not len(clear) == len(marked) == len(message):
         return None
-    places = np.flatnonzero(clear != full)
+    places = np.flatnonzero(clear != marked)
     fields: list[Field] = []
-    start = 0
     for alias, array in tensors.items():
-        mine = places[start : start + array.nbytes]
-        start += array.nbytes
-        span = slice(int(mine[0]), int(mine[-1]) + 1) if len(mine) else slice(0, 0)
+        span = _span(places[marked[places] == marks[alias]])
         if span.stop - span.start != array.nbytes:
             return None
         fields.append(Field(alias, array.dtype, array.shape, span))
     layout = Layout(clear, tuple(fields))
     stacked = {alias: array[None] for alias, array in tensors.items()}
-    return layout if start == len(places) and layout.write(stacked, 1) == [message] else None
+    return layout if len(places) == size and layout.write(stacked, 1) == [message] else None
+
+
+def _text(message: bytes) -> Bytes:
+    return np.frombuffer(message, np.uint8)
+
+
+def _span(places: npt.NDArray[np.intp]) -> slice:
+    """Return the span from the first place to the last."""
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
 def _is_small(array: Array) -> bool:

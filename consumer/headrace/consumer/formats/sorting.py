@@ -44,13 +44,11 @@ def lots(calls: Sequence[Calls], now: float) -> tuple[list[Lot], list[int]]:
     return [_joined(parts) for parts in found.values()], expired
 
 
-def through(outer: Sequence[int], inner: Sequence[int]) -> Sequence[int]:
-    """Return the elements of `outer` at the places `inner`."""
-    if inner == range(len(outer)):
-        return outer
-    if outer == range(len(outer)):
-        return inner
-    return [outer[place] for place in inner]
+def taken(column: Sequence[T], places: Sequence[int]) -> Sequence[T]:
+    """Return the elements at these places, without a copy when they are all."""
+    if places == range(len(column)):
+        return column
+    return [column[place] for place in places]
 
 
 def chunks(group: Sequence[Member], max_rows: int) -> Iterator[list[Member]]:

@@ -6,14 +6,21 @@ tensor twice more. A test reads them back with the official classes.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import Int64Value
 
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats.request import InferRequest
-from headrace.consumer.formats.tensor_proto import encode_tensor_proto, from_tensor_proto, varint
+from headrace.consumer.formats.tensor_proto import (
+    RAW_DTYPES,
+    encode_tensor_proto,
+    from_tensor_proto,
+    varint,
+)
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
 
@@ -42,6 +49,26 @@ class TensorFlowServing:
             except ValueError as error:
                 return InvalidRequest(f"tensor parsing error: {alias}: {error}")
         return InferRequest(message.model_spec.signature_name, inputs, tuple(message.output_filter))
+
+    @property
+    def raw_dtypes(self) -> frozenset[np.dtype[Any]]:
+        """See `vectorised.RawCodec`."""
+        return RAW_DTYPES
+
+    def rewriter(self, payload: bytes) -> Callable[[Mapping[str, Array]], bytes]:
+        """Return what writes a request with other values; see `vectorised.RawCodec`."""
+        message = PredictRequest.FromString(payload)
+
+        def rewritten(inputs: Mapping[str, Array]) -> bytes:
+            for alias, array in inputs.items():
+                proto = message.inputs[alias]
+                if proto.tensor_content:
+                    proto.tensor_content = array.tobytes()
+                else:
+                    proto.ParseFromString(encode_tensor_proto(alias, array))
+            return message.SerializeToString()
+
+        return rewritten
 
     def write(self, signature: str, outputs: Mapping[str, Array], style: Hashable) -> bytes:
         """Return a PredictResponse; see `ordinary.Codec`. There is one style."""

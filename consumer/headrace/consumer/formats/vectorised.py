@@ -28,7 +28,7 @@ MAX_PAYLOAD_BYTES: Final = 1 << 18
 """Larger payloads gain nothing: reading one costs little beside copying it."""
 
 _MIN_TO_LEARN: Final = 4
-"""Learning a layout takes about as long as reading so many requests."""
+"""Learning a layout takes as long as reading ten requests, and only pays when more will come."""
 
 _MAX_LEARNED_AT_ONCE: Final = 4
 """Of one length in one decoding: where few requests are alike, learning costs more than reading."""
@@ -39,14 +39,14 @@ _MAX_ANSWER_LAYOUTS: Final = 64
 
 
 class RawCodec(Codec, Protocol):
-    """A codec that writes the tensors of some dtypes as their bytes in memory, one after another.
+    """A codec that may write tensors as their bytes in memory, one after another.
 
     **Concurrency:** one caller at a time.
     """
 
     @property
     def raw_dtypes(self) -> frozenset[np.dtype[Any]]:
-        """Those dtypes."""
+        """The dtypes of such tensors; it may also write them otherwise."""
         ...
 
     def rewriter(self, payload: bytes) -> Callable[[Mapping[str, Array]], bytes]:
@@ -82,8 +82,8 @@ class Vectorised:
         """Return the requests in the payloads; see `request.Format.decode`."""
         decoded: list[Alike | Refused] = []
         for length, positions in _by_length(payloads):
-            is_worth_it = len(positions) >= _MIN_TO_LEARN or length in self._forms
-            if is_worth_it and length <= MAX_PAYLOAD_BYTES:
+            least = 2 if length in self._forms else _MIN_TO_LEARN
+            if len(positions) >= least and length <= MAX_PAYLOAD_BYTES:
                 decoded += self._decode_alike(payloads, positions, length)
             else:
                 decoded += self._decode_each(payloads, positions)

@@ -17,7 +17,6 @@ from headrace.consumer.core.codes import Code
 from headrace.consumer.formats.answered import Answered, joined
 from headrace.consumer.formats.avro import Avro
 from headrace.consumer.formats.batch import Batcher
-from headrace.consumer.formats.ordinary import Ordinary
 from headrace.consumer.formats.request import Format
 from headrace.consumer.formats.tensorflow_serving import TensorFlowServing
 from headrace.consumer.formats.vectorised import Vectorised
@@ -73,7 +72,7 @@ def _load(stream: socket.socket, platform: Platform, order: frames.Load) -> Batc
 def _batcher(model: Model, order: frames.Load) -> Batcher:
     formats: dict[Encoding, Format] = {
         Encoding.AVRO: Vectorised(Avro(order.model, order.version)),
-        Encoding.TENSORFLOW_SERVING: Ordinary(TensorFlowServing(order.model, order.version)),
+        Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
     }
     return Batcher(model, formats, order.max_rows)
 
@@ -146,8 +145,9 @@ def _gathered(runs: Iterator[Answered]) -> Iterator[Answered]:
     gathered: list[Answered] = []
     size, since = 0, time.monotonic()
     for run in runs:
-        gathered.append(_bounded(run))
-        size += sum(map(len, run.payloads))
+        run_bytes = sum(map(len, run.payloads))
+        gathered.append(run if run_bytes <= _MAX_ANSWER_BYTES else _bounded(run))
+        size += run_bytes
         if size > _FLUSH_BYTES or time.monotonic() - since > _FLUSH_SECONDS:
             yield joined(gathered)
             gathered, size, since = [], 0, time.monotonic()
@@ -157,8 +157,6 @@ def _gathered(runs: Iterator[Answered]) -> Iterator[Answered]:
 
 def _bounded(run: Answered) -> Answered:
     """Return answers with a fault in place of each that is too long for a frame."""
-    if max(map(len, run.payloads)) <= _MAX_ANSWER_BYTES:
-        return run
     payloads, faults = list(run.payloads), dict(run.faults)
     for index, payload in enumerate(payloads):
         if len(payload) > _MAX_ANSWER_BYTES:

@@ -15,7 +15,6 @@ from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.formats.avro import Avro
 from headrace.consumer.formats.batch import Batcher
-from headrace.consumer.formats.ordinary import Ordinary
 from headrace.consumer.formats.request import Format
 from headrace.consumer.formats.tensorflow_serving import TensorFlowServing
 from headrace.consumer.formats.vectorised import Vectorised
@@ -32,7 +31,7 @@ def make_batcher(model: Arithmetic, max_rows: int = 1024) -> Batcher:
     """Return a batcher with both formats."""
     formats: dict[Encoding, Format] = {
         Encoding.AVRO: Vectorised(Avro("m", 7)),
-        Encoding.TENSORFLOW_SERVING: Ordinary(TensorFlowServing("m", 7)),
+        Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing("m", 7)),
     }
     return Batcher(model, formats, max_rows)
 
