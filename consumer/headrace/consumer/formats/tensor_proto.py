@@ -59,6 +59,10 @@ _PACKED_TAGS: Final = {
     np.dtype(np.bool_): b"\x5a",
 }
 
+RAW_DTYPES: Final = frozenset(_NUMBERS) - {np.dtype(object), np.dtype(np.bool_)}
+"""What can be carried as the array's own bytes: numbers, in `tensor_content` or a packed field.
+Booleans could, too, but a typed field takes no other byte than 0 and 1."""
+
 
 def from_tensor_proto(proto: TensorProto) -> Array:
     """Return the array of a TensorProto. Strings are an object array of `bytes`.

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.consumer.core.calls import Answer, Call, Encoding
+from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
-from headrace.consumer.formats.avro import AvroFormat
+from headrace.consumer.formats.avro import Avro
 from headrace.consumer.formats.batch import Batcher
 from headrace.consumer.formats.request import Format
-from headrace.consumer.formats.tensorflow_serving import TensorFlowServingFormat
+from headrace.consumer.formats.tensorflow_serving import TensorFlowServing
+from headrace.consumer.formats.vectorised import Vectorised
 from headrace.consumer.platforms.platform import Array
 from headrace.schemas import codec
 from headrace.schemas.records import InferenceRequest, InferenceResponse
@@ -29,8 +30,8 @@ FAR = float("inf")
 def make_batcher(model: Arithmetic, max_rows: int = 1024) -> Batcher:
     """Return a batcher with both formats."""
     formats: dict[Encoding, Format] = {
-        Encoding.AVRO: AvroFormat("m", 7),
-        Encoding.TENSORFLOW_SERVING: TensorFlowServingFormat("m", 7),
+        Encoding.AVRO: Vectorised(Avro("m", 7)),
+        Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing("m", 7)),
     }
     return Batcher(model, formats, max_rows)
 
@@ -40,32 +41,40 @@ def make_call(
     signature: str = "",
     output_filter: Sequence[str] = (),
     deadline: float = FAR,
-) -> Call:
-    """Return a call in Avro."""
+) -> Calls:
+    """Return one request in Avro."""
     request = InferenceRequest(
         model="m",
         signature=signature,
         output_filter=tuple(output_filter),
         inputs=[to_tensor(alias, array) for alias, array in inputs.items()],
     )
-    return Call(Encoding.AVRO, codec.encode(request), deadline)
+    return Calls(Encoding.AVRO, [codec.encode(request)], [deadline])
 
 
-def answers(batcher: Batcher, calls: Sequence[Call]) -> list[Answer]:
+def answers(batcher: Batcher, calls: Sequence[Calls]) -> list[bytes | Fault]:
     """Return all answers in the order of the calls, each there exactly once."""
-    found: dict[int, Answer] = {}
+    found: dict[int, bytes | Fault] = {}
     for part in batcher.answer(calls):
-        for position, answer in zip(part.positions, part.answers, strict=True):
+        assert len(part.positions) == len(part.payloads)
+        assert part.faults.keys() <= set(range(len(part.payloads)))
+        for index, position in enumerate(part.positions):
             assert position not in found
-            found[position] = answer
-    return [found[position] for position in range(len(calls))]
+            found[position] = part.faults.get(index, part.payloads[index])
+    return [found[position] for position in range(len(found))]
 
 
-def values(answer: Answer) -> dict[str, Array]:
-    """Return the outputs of an answer that must be OK."""
-    assert answer.code is Code.OK, answer
-    response = codec.decode(answer.payload, InferenceResponse)
+def values(answer: bytes | Fault) -> dict[str, Array]:
+    """Return the outputs of an answer that must be one."""
+    assert isinstance(answer, bytes), answer
+    response = codec.decode(answer, InferenceResponse)
     return {tensor.name: from_tensor(tensor) for tensor in response.outputs}
+
+
+def fault(answer: bytes | Fault) -> Fault:
+    """Return the fault of a request that must have failed."""
+    assert isinstance(answer, Fault)
+    return answer
 
 
 def rows(n: int, width: int = 1, start: float = 0.0) -> dict[str, Array]:
@@ -86,8 +95,18 @@ def test_joins_requests_into_one_run() -> None:
 def test_a_run_has_at_most_max_rows() -> None:
     """Rows are counted, not requests; one request that brings more runs alone."""
     model = Arithmetic()
-    answers(make_batcher(model, 4), [make_call(rows(n)) for n in (2, 2, 1, 9, 1, 0)])
-    assert model.runs == [4, 1, 9, 1]
+    answers(make_batcher(model, 4), [make_call(rows(n)) for n in (2, 2, 1, 1, 9, 1, 0)])
+    assert model.runs == [4, 3, 9]
+
+
+def test_requests_decoded_together_are_cut_where_a_run_is_full() -> None:
+    """What differs in values only is still split into runs of `max_rows`, and loses nothing."""
+    model = Arithmetic()
+    sent = [rows(1, start=10 * n) for n in range(7)]
+    result = answers(make_batcher(model, 3), [make_call(x) for x in sent])
+    assert model.runs == [3, 3, 1]
+    for x, answer in zip(sent, result, strict=True):
+        np.testing.assert_array_equal(values(answer)["sum"], x["a"] + 1)
 
 
 def test_max_rows_of_one_joins_nothing() -> None:
@@ -136,8 +155,8 @@ def test_a_failing_member_fails_alone() -> None:
     bad = rows(1)
     bad["a"][0, 0] = np.nan
     result = answers(make_batcher(model), [make_call(x) for x in (rows(1), bad, rows(2))])
-    assert [answer.code for answer in result] == [Code.OK, Code.INTERNAL, Code.OK]
-    assert result[1].message == "there is a NaN"
+    assert [isinstance(answer, Fault) for answer in result] == [False, True, False]
+    assert result[1] == Fault(Code.INTERNAL, "there is a NaN")
     assert model.runs == [4, 1, 1, 2]
 
 
@@ -169,10 +188,10 @@ def test_expired_calls_do_not_reach_the_model() -> None:
     model = Arithmetic()
     [expired, alive] = answers(
         make_batcher(model),
-        [Call(Encoding.AVRO, b"garbage", time.monotonic() - 1), make_call(rows(1))],
+        [Calls(Encoding.AVRO, [b"garbage"], [time.monotonic() - 1]), make_call(rows(1))],
     )
-    assert expired.code is Code.DEADLINE_EXCEEDED
-    assert alive.code is Code.OK
+    assert fault(expired).code is Code.DEADLINE_EXCEEDED
+    assert values(alive)
 
 
 def test_what_expires_while_others_run_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +211,9 @@ def test_what_expires_while_others_run_is_not_run(monkeypatch: pytest.MonkeyPatc
         make_call(rows(1), deadline=200),
     ]
     result = answers(make_batcher(model), calls)
-    assert [a.code for a in result] == [Code.OK, Code.DEADLINE_EXCEEDED, Code.OK]
+    assert fault(result[1]).code is Code.DEADLINE_EXCEEDED
+    assert values(result[0])
+    assert values(result[2])
     assert len(model.runs) == 2
 
 
@@ -266,22 +287,22 @@ def test_says_what_does_not_fit_the_signature(case: str) -> None:
     """Every refusal names what was wrong and what was expected."""
     inputs, name, output_filter, code, message = REFUSED[case]
     [answer] = answers(make_batcher(Arithmetic()), [make_call(inputs, name, output_filter)])
-    assert (answer.code, answer.message, answer.is_unreadable) == (code, message, False)
+    assert answer == Fault(code, message, is_unreadable=False)
 
 
-@pytest.mark.parametrize("encoding", list(Encoding))
+@pytest.mark.parametrize("encoding", [Encoding.AVRO, Encoding.TENSORFLOW_SERVING])
 @pytest.mark.parametrize("payload", [b"", b"\xff\x00", b"\xc3\x01" + bytes(40)])
 def test_garbage_is_marked_unreadable_or_refused(encoding: Encoding, payload: bytes) -> None:
     """No bytes can make more than an answer; to protobuf, no bytes are an empty message."""
-    [answer] = answers(make_batcher(Arithmetic()), [Call(encoding, payload, FAR)])
-    assert answer.code is Code.INVALID_ARGUMENT
-    assert answer.is_unreadable == (encoding is Encoding.AVRO or payload != b"")
+    [answer] = answers(make_batcher(Arithmetic()), [Calls(encoding, [payload], [FAR])])
+    assert fault(answer).code is Code.INVALID_ARGUMENT
+    assert fault(answer).is_unreadable == (encoding is Encoding.AVRO or payload != b"")
 
 
 @st.composite
-def some_calls(draw: st.DrawFn) -> list[Call]:
+def some_calls(draw: st.DrawFn) -> list[Calls]:
     """Calls of all kinds, good and bad."""
-    calls: list[Call] = []
+    calls: list[Calls] = []
     for _ in range(draw(st.integers(0, 12))):
         n = draw(st.integers(0, 4))
         kind = draw(st.sampled_from(["rows", "rows", "nan", "total", "text", "shrink", "dtype"]))
@@ -305,7 +326,7 @@ def some_calls(draw: st.DrawFn) -> list[Call]:
 
 @settings(deadline=None, max_examples=150)
 @given(calls=some_calls(), max_rows=st.integers(1, 12))
-def test_joined_is_as_alone(calls: list[Call], max_rows: int) -> None:
+def test_joined_is_as_alone(calls: list[Calls], max_rows: int) -> None:
     """Whatever comes together, every call is answered as if it had come alone."""
     together = answers(make_batcher(Arithmetic(), max_rows), calls)
     alone = [answers(make_batcher(Arithmetic(), max_rows), [call])[0] for call in calls]
