@@ -90,8 +90,7 @@ def _affinity(requests: Requests, index: int) -> bytes | None:
 
 async def _infer(requests: Requests, share: _Share) -> None:
     with share.loan:
-        for index in share.members:
-            requests.servings[index] = share.serving
+        requests.note_serving(share.members, share.serving)
         portions = list(_portions(requests, share.members))
         if len(portions) == 1:
             await _ask(requests, share, portions[0])
@@ -101,21 +100,14 @@ async def _infer(requests: Requests, share: _Share) -> None:
                 tasks.create_task(_ask(requests, share, members))
 
 
-async def _ask(requests: Requests, share: _Share, members: Sequence[int]) -> None:
-    values, deadlines = requests.values, requests.deadlines
-    calls = Calls(
-        share.encoding, [values[i] or b"" for i in members], [deadlines[i] for i in members]
-    )
+async def _ask(requests: Requests, share: _Share, members: list[int]) -> None:
+    calls = Calls(share.encoding, *requests.calls(members))
     try:
         answers = await share.serving.servable.infer(calls, may_wait=True)
     except RequestError as error:
         _refuse(requests, members, error)
         return
-    payloads = requests.payloads
-    for index, payload in zip(members, answers.payloads, strict=True):
-        payloads[index] = payload
-    for place, fault in answers.faults.items():
-        requests.faults[members[place]] = fault
+    requests.note_answers(members, answers)
 
 
 def _portions(requests: Requests, members: list[int]) -> Iterator[list[int]]:

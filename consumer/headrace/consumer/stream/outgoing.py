@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -62,15 +63,15 @@ def pack(producer: AIOKafkaProducer, parcel: Parcel, batch_bytes: int) -> Iterat
     if parcel.max_bytes < batch_bytes:
         yield from _pack_measured(producer, parcel)
         return
-    batch = producer.create_batch()
+    batch, now_ms = producer.create_batch(), int(time.time() * 1000)
     append = batch.append
     for key, value, headers in parcel.rows:
-        if append(timestamp=None, key=key, value=value, headers=headers) is None:
+        if append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
             batch.close()
             yield batch
             batch = producer.create_batch()
             append = batch.append
-            append(timestamp=None, key=key, value=value, headers=headers)
+            append(timestamp=now_ms, key=key, value=value, headers=headers)
     batch.close()
     yield batch
 

@@ -5,7 +5,7 @@ Owns headers, addresses and the sizes that topics accept. Sends nothing.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from headrace.consumer.core.calls import Fault
@@ -16,7 +16,7 @@ from headrace.consumer.stream.content import Content
 from headrace.consumer.stream.destinations import Destination, Destinations
 from headrace.consumer.stream.letters import cut_to_fit, dead_letter
 from headrace.consumer.stream.options import StreamOptions
-from headrace.consumer.stream.outgoing import Outgoing, OutHeaders, Parcel
+from headrace.consumer.stream.outgoing import Outgoing, OutHeaders, Parcel, Row
 from headrace.consumer.stream.requests import LARGE_BYTES, Requests
 from headrace.schemas.topics import AnswerHeader, RequestHeader
 
@@ -111,15 +111,17 @@ class _Composer:
 
     def parcels(self) -> list[Parcel]:
         """Return them."""
-        requests, replies = self._requests, self._replies
-        faults, refused, large = requests.faults, requests.refused_replies, requests.large
-        special = faults.keys() | refused.keys() | large
+        requests = self._requests
+        if None in requests.payloads:
+            offset = requests.messages[requests.payloads.index(None)].offset
+            raise RuntimeError(f"the request at offset {offset} was left unanswered")
+        special = requests.faults.keys() | requests.refused_replies.keys() | requests.large
         last_serving, last_topic, last_content = object(), object(), object()
-        origin, rows = OutHeaders(), list[tuple[bytes | None, bytes | None, OutHeaders]]()
+        origin, rows = OutHeaders(), list[Row]()
         is_plain = False
         columns = zip(
             requests.messages,
-            requests.payloads,
+            cast("list[bytes]", requests.payloads),
             requests.echoes,
             requests.servings,
             requests.replies,
@@ -127,21 +129,23 @@ class _Composer:
             strict=True,
         )
         for index, (message, payload, echo, serving, topic, content) in enumerate(columns):
-            if payload is None:
-                raise RuntimeError(f"the request at offset {message.offset} was left unanswered")
             if serving is not last_serving or content is not last_content:
                 last_serving, last_content = serving, content
-                origin = _headers(replies.origin(serving), content.answer_type)
-            if topic != last_topic:
+                origin = _headers(self._replies.origin(serving), content.answer_type)
+            if topic is not last_topic:
                 last_topic = topic
-                place, partition, destination = replies.place(topic, message)
-                is_plain = destination is not None and replies.refusal(place) is None
-                rows = self._parcel(place, partition, destination).rows
+                rows, is_plain = self._rows(topic, message)
             if is_plain and index not in special and len(payload) <= LARGE_BYTES:
                 rows.append((message.key, payload, [*echo, *origin]))
             else:
                 self._add_special(index, origin)
         return [parcel for parcel in self._parcels.values() if parcel.rows]
+
+    def _rows(self, topic: str | None, message: Message) -> tuple[list[Row], bool]:
+        """Return the rows of the parcel for a topic, and whether it takes what fits."""
+        place, partition, destination = self._replies.place(topic, message)
+        is_plain = destination is not None and self._replies.refusal(place) is None
+        return self._parcel(place, partition, destination).rows, is_plain
 
     def _parcel(self, topic: str, partition: int, destination: Destination | None) -> Parcel:
         parcel = self._parcels.get((topic, partition))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
-from headrace.consumer.core.calls import Fault
+from headrace.consumer.core.calls import Answers, Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import RequestError
 from headrace.consumer.core.serving_map import Serving
@@ -34,11 +34,26 @@ _EXPIRED: Final = Fault(Code.DEADLINE_EXCEEDED, "the deadline passed before the 
 _EMPTY: Final = Fault(Code.INVALID_ARGUMENT, "the record has no value", is_unreadable=True)
 
 
+Echo = Sequence[tuple[str, bytes]]
+
+
 class Kind(NamedTuple):
     """What requests have in common that may be asked together: an encoding and a route."""
 
     content: Content
     route: Route
+
+
+class _Last:
+    """The header values read last, which neighbours often share."""
+
+    __slots__ = ("deadline", "reply", "seconds", "topic")
+
+    def __init__(self) -> None:
+        self.deadline: bytes | None = None
+        self.reply: bytes | None = None
+        self.seconds = 0.0
+        self.topic = ""
 
 
 class Requests:
@@ -58,6 +73,7 @@ class Requests:
         payloads: the answers, None while there is none.
         faults: why records have no answer, by index.
         servings: the version that was asked, or None.
+        large: the records whose answers are to be measured, by index.
         refused_replies: why an answer cannot go where the record wants it, by index.
 
     **Concurrency:** one task at a time.
@@ -69,7 +85,7 @@ class Requests:
         self.values = [message.value for message in messages]
         self.contents: list[Content] = [AVRO] * count
         self.routes: list[Route | None] = [None] * count
-        self.echoes: list[OutHeaders] = []
+        self.echoes: list[Echo] = []
         self.replies: list[str | None] = [None] * count
         self.payloads: list[bytes | None] = [None] * count
         self.faults: dict[int, Fault] = {}
@@ -77,6 +93,8 @@ class Requests:
         self.groups: dict[Kind, list[int]] = {}
         self.refused_replies: dict[int, str] = {}
         self.large: set[int] = set()
+        # Whether no record names a reply topic or a content type.
+        self._is_simple = True
         self._now = time.monotonic()
         self._epoch_ms = time.time() * 1000
         self.deadlines = [self._now + default_deadline_seconds] * count
@@ -90,7 +108,7 @@ class Requests:
     @property
     def size_bytes(self) -> int:
         """The bytes of the values."""
-        return sum(len(message.value or b"") for message in self.messages)
+        return sum(map(len, filter(None, self.values)))
 
     def refuse(self, index: int, fault: Fault) -> None:
         """Give a record this fault for an answer."""
@@ -106,6 +124,8 @@ class Requests:
     def reply_topics(self) -> dict[str, list[int]]:
         """Return the topics that records want their answers on, with the records' indices."""
         wanted: dict[str, list[int]] = {}
+        if self._is_simple:
+            return wanted
         for index, topic in enumerate(self.replies):
             if topic is not None:
                 wanted.setdefault(topic, []).append(index)
@@ -116,32 +136,70 @@ class Requests:
         is_correlated = any(name == _CORRELATION_ID for name, _ in self.echoes[index])
         return is_correlated or self.replies[index] is not None
 
+    def calls(self, members: Sequence[int]) -> tuple[Sequence[bytes], Sequence[float]]:
+        """Return the values and deadlines of records that have values."""
+        if len(members) == len(self.values):
+            return cast("list[bytes]", self.values), self.deadlines
+        values, deadlines = self.values, self.deadlines
+        return [values[i] or b"" for i in members], [deadlines[i] for i in members]
+
+    def note_serving(self, members: Sequence[int], serving: Serving) -> None:
+        """Note which version these records asked."""
+        if len(members) == len(self.servings):
+            self.servings = [serving] * len(members)
+            return
+        for index in members:
+            self.servings[index] = serving
+
+    def note_answers(self, members: Sequence[int], answers: Answers) -> None:
+        """Note what was answered to these records."""
+        if len(members) == len(self.payloads):
+            self.payloads = list(answers.payloads)
+        else:
+            for index, payload in zip(members, answers.payloads, strict=True):
+                self.payloads[index] = payload
+        for place, fault in answers.faults.items():
+            self.faults[members[place]] = fault
+
     def header(self, index: int, name: str) -> bytes | None:
         """Return a header of a record; when the name repeats, the last one counts."""
         return dict(self.messages[index].headers).get(name)
 
     def read_routes(self) -> None:
-        """Sort what is not answered yet into groups; refuse what cannot be routed."""
-        prefix, kind, members = b"\0", None, list[int]()
+        """Sort what is not answered yet into groups; refuse what cannot be routed.
+
+        Most neighbours have one route, which the first bytes of a value tell whole.
+        """
+        if self._read_common_route():
+            return
+        prefix, kind, members = b"", None, list[int]()
         for index, (value, content) in enumerate(zip(self.values, self.contents, strict=True)):
-            if value and content is AVRO and kind and value.startswith(prefix):
-                # Most neighbours have one route, which the first bytes of a value tell whole.
-                if self.payloads[index] is None:
-                    members.append(index)
-                    self.routes[index] = kind.route
-                continue
             if self.payloads[index] is not None:
                 continue
-            found = self._route(index, value, content)
-            if found is None:
-                continue
-            members = self.groups.setdefault(found, [])
-            members.append(index)
-            self.routes[index] = found.route
-            if content is AVRO and value and (route := route_bytes(value)):
-                prefix, kind = route, found
+            if not (kind and value and content is AVRO and value.startswith(prefix)):
+                found = self._route(index, value, content)
+                if found is None:
+                    continue
+                members = self.groups.setdefault(found, [])
+                prefix = route_bytes(value) if value and content is AVRO else b""
+                kind = found if prefix else None
+                self.routes[index] = found.route
             else:
-                kind = None
+                self.routes[index] = kind.route
+            members.append(index)
+
+    def _read_common_route(self) -> bool:
+        """Return whether all records have one and the same route, and were sorted by it."""
+        values, first = self.values, self.values[0]
+        is_plain = self._is_simple and not self.faults and None not in values
+        prefix = route_bytes(first) if first and is_plain else b""
+        if not prefix or not all(value.startswith(prefix) for value in values if value is not None):
+            return False
+        found = self._route(0, first, AVRO)
+        if found is not None:
+            self.groups[found] = list(range(len(values)))
+            self.routes = [found.route] * len(values)
+        return found is not None
 
     def _route(self, index: int, value: bytes | None, content: Content) -> Kind | None:
         if not value:
@@ -158,37 +216,48 @@ class Requests:
 
     def _read_headers(self) -> None:
         """Read what the headers say, in one pass: this is the door's innermost loop."""
-        last_deadline: bytes | None = None
-        last_reply: bytes | None = None
-        seconds, topic = 0.0, ""
+        echoes, last = self.echoes, _Last()
         for index, message in enumerate(self.messages):
-            echo: OutHeaders = []
-            key = message.key
-            is_large = key is not None and len(key) > LARGE_BYTES
-            for pair in message.headers:
-                name, raw = pair
-                if raw is None:
-                    continue
-                if name == _CORRELATION_ID:
-                    echo = [pair, *_others(echo, name)] if echo else [pair]
-                    is_large = is_large or len(raw) > LARGE_BYTES
-                elif name == _REPLY_TOPIC:
-                    if raw != last_reply:
-                        last_reply, topic = raw, raw.decode(errors="replace")
-                    self.replies[index] = topic
-                elif name == _DEADLINE_MS:
-                    if raw != last_deadline:
-                        seconds = self._deadline(index, raw)
-                        last_deadline = raw if seconds > self._now else None
-                    self.deadlines[index] = seconds
-                elif name == _TRACEPARENT:
-                    echo = [*_others(echo, name), pair]
-                    is_large = is_large or len(raw) > LARGE_BYTES
-                elif name == _CONTENT_TYPE:
-                    self._read_content(index, raw)
-            self.echoes.append(echo)
-            if is_large:
+            headers, key = message.headers, message.key
+            if key is not None and len(key) > LARGE_BYTES:
                 self.large.add(index)
+            if len(headers) == 1 and headers[0][0] == _CORRELATION_ID and headers[0][1]:
+                # What many clients send, and nothing else.
+                echoes.append(headers)
+                if len(headers[0][1]) > LARGE_BYTES:
+                    self.large.add(index)
+            elif headers:
+                echoes.append(self._read_each(index, headers, last))
+            else:
+                echoes.append(headers)
+
+    def _read_each(self, index: int, headers: Echo, last: _Last) -> Echo:
+        """Read the headers of one record, and return those to echo."""
+        echo: OutHeaders = []
+        for pair in headers:
+            name, raw = pair
+            if raw is None:
+                continue
+            if name == _CORRELATION_ID:
+                echo = [pair, *_others(echo, name)] if echo else [pair]
+            elif name == _REPLY_TOPIC:
+                self._is_simple = False
+                if raw != last.reply:
+                    last.reply, last.topic = raw, raw.decode(errors="replace")
+                self.replies[index] = last.topic
+            elif name == _DEADLINE_MS:
+                if raw != last.deadline:
+                    last.seconds = self._deadline(index, raw)
+                    last.deadline = raw if last.seconds > self._now else None
+                self.deadlines[index] = last.seconds
+            elif name == _TRACEPARENT:
+                echo = [*_others(echo, name), pair]
+            elif name == _CONTENT_TYPE:
+                self._is_simple = False
+                self._read_content(index, raw)
+        if any(len(raw) > LARGE_BYTES for _, raw in echo):
+            self.large.add(index)
+        return echo
 
     def _read_content(self, index: int, raw: bytes) -> None:
         try:
