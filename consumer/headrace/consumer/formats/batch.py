@@ -125,7 +125,7 @@ def _inputs(batch: Sequence[Member]) -> dict[str, Array]:
     """Return what a run is fed: the input of the only request, or the rows of all."""
     first = batch[0]
     if len(batch) == 1 and len(first.positions) == 1:
-        return {alias: array[0] for alias, array in first.inputs.items()}
+        return {alias: array[0, ...] for alias, array in first.inputs.items()}
     rows = {alias: [_as_rows(each.inputs[alias]) for each in batch] for alias in first.inputs}
     return {
         alias: parts[0] if len(parts) == 1 else np.concatenate(parts)

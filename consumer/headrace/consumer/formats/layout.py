@@ -145,7 +145,8 @@ def _span(places: npt.NDArray[np.intp]) -> slice:
 
 
 def _is_small(array: Array) -> bool:
-    return math.prod([size for size in array.shape if size]) <= _MAX_ELEMENTS
+    elements: int = math.prod([size for size in array.shape if size])
+    return elements <= _MAX_ELEMENTS
 
 
 def _filled(array: Array, byte: int) -> Array:

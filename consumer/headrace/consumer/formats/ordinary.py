@@ -62,7 +62,7 @@ class Ordinary:
         """Return the answers; see `request.Format.encode`."""
         return [
             self._codec.write(
-                signature, {alias: array[place] for alias, array in outputs.items()}, style
+                signature, {alias: array[place, ...] for alias, array in outputs.items()}, style
             )
             for place in range(count)
         ]

@@ -59,9 +59,8 @@ _PACKED_TAGS: Final = {
     np.dtype(np.bool_): b"\x5a",
 }
 
-RAW_DTYPES: Final = frozenset(_NUMBERS) - {np.dtype(object), np.dtype(np.bool_)}
-"""What can be carried as the array's own bytes: numbers, in `tensor_content` or a packed field.
-Booleans could, too, but a typed field takes no other byte than 0 and 1."""
+RAW_DTYPES: Final = frozenset(_NUMBERS) - {_STRING}
+"""What `tensor_content` carries as the array's own bytes, and some typed fields do."""
 
 
 def from_tensor_proto(proto: TensorProto) -> Array:

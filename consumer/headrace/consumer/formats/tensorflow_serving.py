@@ -62,10 +62,10 @@ class TensorFlowServing:
         def rewritten(inputs: Mapping[str, Array]) -> bytes:
             for alias, array in inputs.items():
                 proto = message.inputs[alias]
+                # A typed field stays as it is, so no layout is found: the ordinary path reads it
+                # as Python's floats, which do not keep every NaN.
                 if proto.tensor_content:
                     proto.tensor_content = array.tobytes()
-                else:
-                    proto.ParseFromString(encode_tensor_proto(alias, array))
             return message.SerializeToString()
 
         return rewritten

@@ -153,7 +153,7 @@ class Vectorised:
         one = self._ordinary.decode_one(position, payload)
         if isinstance(one, Refused) or not self._are_raw(one.request.inputs):
             return one, None
-        inputs = {alias: array[0] for alias, array in one.request.inputs.items()}
+        inputs = {alias: array[0, ...] for alias, array in one.request.inputs.items()}
         found = layout.learned(self._codec.rewriter(payload), inputs, payload)
         if found is None:
             return one, None
@@ -168,7 +168,7 @@ class Vectorised:
     ) -> Layout | None:
         if not self._are_raw(outputs):
             return None
-        first = {alias: array[0] for alias, array in outputs.items()}
+        first = {alias: array[0, ...] for alias, array in outputs.items()}
         return layout.learned(
             lambda tensors: self._codec.write(signature, tensors, style),
             first,
