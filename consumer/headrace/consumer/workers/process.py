@@ -136,8 +136,9 @@ def _ran(frame: int, calls: Sequence[Calls], batcher: Batcher) -> Iterator[frame
     """Yield the answers to the calls of a frame."""
     everything = range(sum(len(each.payloads) for each in calls))
     for part in _gathered(batcher.answer(calls)):
-        positions = None if part.positions == everything else list(part.positions)
-        yield frames.Ran(frame, positions, part.payloads, part.faults)
+        positions = list(part.positions)
+        is_whole = positions == list(everything)
+        yield frames.Ran(frame, None if is_whole else positions, part.payloads, part.faults)
 
 
 def _gathered(runs: Iterator[Answered]) -> Iterator[Answered]:
