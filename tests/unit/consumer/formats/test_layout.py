@@ -15,7 +15,7 @@ B = np.array([[7]], np.uint8)
 
 def plain(tensors: Mapping[str, Array]) -> bytes:
     """Return names and bytes, the last tensor first."""
-    pieces = [alias.encode() + array.tobytes() for alias, array in reversed(tensors.items())]
+    pieces = [alias.encode() + array.tobytes() for alias, array in reversed(list(tensors.items()))]
     return b"<" + b"".join(pieces) + b">"
 
 
