@@ -18,6 +18,10 @@ class Encoding(IntEnum):
     """`headrace.schemas.records.InferenceRequest`, single-object encoded."""
     TENSORFLOW_SERVING = 2
     """`tensorflow.serving.PredictRequest` in protobuf's wire format."""
+    OPEN_INFERENCE = 3
+    """`inference.ModelInferRequest` in protobuf's wire format."""
+    TENSORFLOW_JSON = 4
+    """The body of TensorFlow Serving's REST `:predict`."""
 
 
 class Call(NamedTuple):

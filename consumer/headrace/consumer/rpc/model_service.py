@@ -8,7 +8,7 @@ from headrace.consumer.core.calls import Answer
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import InvalidRequest, ServableNotFound
 from headrace.consumer.core.monitor import Monitor
-from headrace.consumer.rpc.routes import decode
+from headrace.consumer.formats.routes import decode
 from headrace.consumer.rpc.statuses import Context
 from headrace.protos import tensorflow_error_pb2
 from headrace.protos.tensorflow_serving_pb2 import (

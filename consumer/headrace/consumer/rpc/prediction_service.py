@@ -12,8 +12,8 @@ from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import InvalidRequest, ServableNotReady
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
+from headrace.consumer.formats.routes import decode, read_predict_route, route_of
 from headrace.consumer.rpc.provenance import Provenance
-from headrace.consumer.rpc.routes import decode, read_route, route_of
 from headrace.consumer.rpc.statuses import Context
 from headrace.protos.tensorflow_serving_pb2 import (
     GetModelMetadataRequest,
@@ -61,7 +61,9 @@ class PredictionService:
         if left is not None and left < timeout_seconds:
             timeout_seconds = left
         call = Call(Encoding.TENSORFLOW_SERVING, request, time.monotonic() + timeout_seconds)
-        with self._serving_map.acquire(read_route(request), affinity_of(context)) as serving:
+        with self._serving_map.acquire(
+            read_predict_route(request), affinity_of(context)
+        ) as serving:
             context.set_trailing_metadata(self._provenance.of(serving))
             answers = await serving.servable.infer((call,))
         return answers[0]
