@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Final, TypeAlias, TypeGuard, cast
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _BYTES_SUFFIX: Final = "_bytes"
 _RAGGED: Final = "its nested lists have different lengths, so it is no tensor"
 
 
-def is_bytes(value: Json) -> TypeGuard[dict[str, str]]:
+def is_bytes(value: Json) -> bool:
     """Return whether a JSON value is an object that stands for bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
@@ -47,7 +47,7 @@ def to_array(value: Json, dtype: np.dtype[Any]) -> Array:
     if not found.size:
         return found.astype(dtype)
     fits = {"b": "b", "i": "iu", "u": "iu"}.get(dtype.kind, "iuf")
-    if found.dtype.kind in "fO" and fits != "b":
+    if found.dtype.kind == "O" or (found.dtype.kind == "f" and fits == "iu"):
         found = _past_int64(value, found, dtype)
     if found.dtype.kind not in fits:
         raise ValueError(f"expects {dtype.name}, and has {_kind(found)}")
@@ -90,7 +90,7 @@ def _to_bytes(item: Json) -> bytes:
         if isinstance(item, str):
             return item.encode()
         if is_bytes(item):
-            return base64.b64decode(item["b64"], validate=True)
+            return base64.b64decode(cast("dict[str, str]", item)["b64"], validate=True)
     except UnicodeEncodeError as error:
         raise ValueError("holds text that UTF-8 cannot carry") from error
     except (binascii.Error, ValueError) as error:
