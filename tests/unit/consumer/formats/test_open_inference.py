@@ -66,7 +66,7 @@ def written(outputs: Mapping[str, Array], style: Style) -> ModelInferResponse:
 
 
 def tensor(
-    datatype: str, shape: Sequence[int], name: str = "x", **contents: Value
+    datatype: str, shape: Sequence[int], /, name: str = "x", **contents: Value
 ) -> ModelInferRequest.InferInputTensor:
     """Return an input; with `contents`, a typed one."""
     filled = InferTensorContents(**contents) if contents else None
@@ -105,7 +105,7 @@ def test_reads_typed_fields_as_clients_write_them() -> None:
     """Each datatype in the field that the protocol gives it."""
     for datatype, (dtype, field, elements) in DTYPES.items():
         if field:
-            typed = tensor(datatype, [3], **{field: elements})
+            typed = tensor(datatype, [3], "x", **{field: elements})
             request, style = read(ModelInferRequest(inputs=[typed]))
             np.testing.assert_array_equal(request.inputs["x"], np.array(elements, dtype))
             assert not style.is_raw
@@ -129,7 +129,11 @@ def test_answer_says_model_version_and_id() -> None:
 
 def test_outputs_keep_their_order_with_their_packed_bytes() -> None:
     """A client finds the bytes of an output by its place."""
-    outputs = {"b": np.array([1, 2], np.int32), "a": np.zeros((0, 3)), "c": np.array(5, np.uint8)}
+    outputs: dict[str, Array] = {
+        "b": np.array([1, 2], np.int32),
+        "a": np.zeros((0, 3)),
+        "c": np.array(5, np.uint8),
+    }
     answer = written(outputs, RAW)
     assert [output.name for output in answer.outputs] == ["b", "a", "c"]
     assert [len(entry) for entry in answer.raw_output_contents] == [8, 0, 1]
@@ -137,7 +141,7 @@ def test_outputs_keep_their_order_with_their_packed_bytes() -> None:
 
 def test_one_half_output_makes_the_whole_answer_packed() -> None:
     """An answer must not mix packed and typed tensors."""
-    outputs = {"half": np.zeros(2, np.float16), "full": np.zeros(2, np.float32)}
+    outputs: dict[str, Array] = {"half": np.zeros(2, np.float16), "full": np.zeros(2, np.float32)}
     answer = written(outputs, TYPED)
     assert len(answer.raw_output_contents) == 2
     assert not any(output.HasField("contents") for output in answer.outputs)

@@ -237,7 +237,7 @@ def test_rows_are_answered_in_rows() -> None:
 
 def test_columns_are_answered_in_columns() -> None:
     """One output: itself; several: an object of all."""
-    assert written({"y": np.float32(2.5)}, COLUMNS) == {"outputs": 2.5}
+    assert written({"y": np.array(2.5, np.float32)}, COLUMNS) == {"outputs": 2.5}
     both: dict[str, Array] = {"y": np.array([1.5]), "n": np.array([[5, 6]])}
     assert written(both, COLUMNS) == {"outputs": {"y": [1.5], "n": [[5, 6]]}}
 
