@@ -106,8 +106,7 @@ def as_fields(request: InferenceRequest, _context: object = None) -> dict[str, A
 def request_bytes(server: RegistryProcess, request: InferenceRequest = REQUEST) -> bytes:
     """Return a request as the official serialiser writes it, with our own schema."""
     schema = json.dumps(load_current("InferenceRequest"))
-    value = SERIALIZER(server.client, schema, as_fields)(request, CONTEXT)
-    return value
+    return SERIALIZER(server.client, schema, as_fields)(request, CONTEXT)
 
 
 def framed(schema_id: int, datum: bytes = b"datum") -> bytes:

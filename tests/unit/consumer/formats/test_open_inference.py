@@ -120,6 +120,13 @@ def test_reads_packed_strings_and_numbers_as_clients_write_them() -> None:
     assert request.inputs["x"].tolist() == [b"a", b""]
 
 
+def test_answer_is_packed_unless_the_request_has_typed_tensors() -> None:
+    """A request without inputs is answered so that every client can read it."""
+    assert read(ModelInferRequest())[1].is_raw
+    assert read(raw("FP32", [0], b""))[1].is_raw
+    assert not read(ModelInferRequest(inputs=[tensor("INT8", [1], int_contents=[1])]))[1].is_raw
+
+
 def test_answer_says_model_version_and_id() -> None:
     """The version is the one that answered, whatever the request named."""
     _, style = read(ModelInferRequest(model_version="", id="r-ä"))
