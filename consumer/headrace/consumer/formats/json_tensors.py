@@ -20,6 +20,9 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 MAX_RANK: Final = 64
 _BYTES_SUFFIX: Final = "_bytes"
+_MANY: Final = 64
+_ORDINARY: Final = 1e7
+_MAX_DECIMALS: Final = 12
 _RAGGED: Final = "its nested lists have different lengths, so it is no tensor"
 
 
@@ -138,9 +141,28 @@ def to_json(alias: str, array: Array) -> Json:
         return cast("Json", array.tolist())
     if kind == "c" or array.dtype.itemsize > 4:
         raise ValueError(f"output {alias!r} has dtype {array.dtype}, which JSON cannot carry")
-    # The shortest number that is this float32: 0.1, and not 0.10000000149011612.
-    shortest = array.astype(np.float32).astype(str).astype(np.float64)
-    return cast("Json", shortest.tolist())
+    flat = _shortest(array.astype(np.float32).ravel())
+    return cast("Json", flat.reshape(array.shape).tolist())
+
+
+def _shortest(flat: Array) -> Array:
+    """Return float64s that are written with the fewest digits that tell the float32s apart.
+
+    0.1 and not 0.10000000149011612. By way of text that takes 1 µs a number, by rounding to fewer
+    and fewer decimals 0.03 µs, which is exact for numbers of ordinary size.
+    """
+    if flat.size < _MANY:
+        return flat.astype(str).astype(np.float64)
+    exact = flat.astype(np.float64)
+    result = exact.copy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        fits = np.abs(exact) < _ORDINARY
+        fits &= np.round(exact, _MAX_DECIMALS).astype(np.float32) == flat
+        for decimals in range(_MAX_DECIMALS, -1, -1):
+            rounded = np.round(exact, decimals)
+            np.copyto(result, rounded, where=fits & (rounded.astype(np.float32) == flat))
+    result[~fits] = flat[~fits].astype(str).astype(np.float64)
+    return result
 
 
 def _from_bytes(item: bytes, is_binary: bool) -> Json:

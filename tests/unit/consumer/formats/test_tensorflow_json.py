@@ -267,6 +267,23 @@ def test_floats_are_as_short_as_they_can_be() -> None:
     assert np.array(written({"y": half}, COLUMNS)["outputs"], np.float16) == half
 
 
+@given(
+    arrays.arrays(
+        np.float32,
+        st.integers(1, 5).map(lambda length: length * 50),
+        elements=st.one_of(
+            st.floats(width=32),
+            st.floats(-1000, 1000, width=32),
+            st.decimals(-1000, 1000, places=3).map(lambda value: float(np.float32(value))),
+        ),
+    )
+)
+def test_many_floats_are_written_like_one(array: Array) -> None:
+    """The quick way for large outputs finds the digits that numpy finds one by one."""
+    for digits, value in zip(written({"y": array}, COLUMNS)["outputs"], array, strict=True):
+        assert is_same(digits, float(str(value)))
+
+
 def test_strings_are_text_unless_their_alias_says_bytes() -> None:
     """`_bytes` outputs are always b64; others where UTF-8 fails."""
     y: npt.NDArray[Any] = np.array([["ä".encode(), b"\xff"]], object)
