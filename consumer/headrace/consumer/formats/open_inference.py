@@ -101,16 +101,17 @@ def delimited(number: int, value: bytes) -> bytes:
 
 def _signature(parameters: Mapping[str, InferParameter]) -> str:
     """Return the signature that the request's parameters name, or nothing."""
+    signature = ""
     for name, parameter in parameters.items():
         if name == SIGNATURE_PARAMETER:
             if parameter.WhichOneof("parameter_choice") != "string_param":
                 raise InvalidRequest(f"parameter {SIGNATURE_PARAMETER} must be a string_param")
+            signature = parameter.string_param
         elif name.startswith(_OWN_PREFIX):
             raise InvalidRequest(
                 f"parameter {name!r:.80} is not known; known is {SIGNATURE_PARAMETER}"
             )
-    # Looking a name up in a map of messages would put it there.
-    return parameters[SIGNATURE_PARAMETER].string_param if SIGNATURE_PARAMETER in parameters else ""
+    return signature
 
 
 def _inputs(message: ModelInferRequest) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -19,9 +19,6 @@ from headrace.consumer.formats.json_tensors import Json, is_bytes, to_array, to_
 from headrace.consumer.formats.request import InferRequest
 from headrace.consumer.platforms.platform import Array, Signature
 from headrace.schemas.records import DEFAULT_SIGNATURE
-
-MAX_DIGITS: Final = 400
-"""Of a whole number: enough for any float, and few enough to read quickly."""
 
 
 class Style(NamedTuple):
@@ -102,16 +99,10 @@ def _parsed_leniently(payload: bytes) -> Json:
     """Return what a body with NaN, Infinity, or a number past all floats means."""
     try:
         # `bytes` would be taken for UTF-16 or UTF-32 as well.
-        return cast("Json", json.loads(payload.decode(), parse_int=_whole))
+        return cast("Json", json.loads(payload.decode()))
     except (ValueError, RecursionError) as error:
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UnreadableRequest(f"not JSON: {detail}") from error
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError(f"a whole number has {len(digits)} digits; at most {MAX_DIGITS}")
-    return int(digits)
 
 
 def _rows(instances: Json, signature: Signature) -> dict[str, Array]:

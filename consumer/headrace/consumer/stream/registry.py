@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, TypeAlias
 
 from headrace.consumer.core.errors import RegistryUnavailable
-from headrace.consumer.stream.registry_client import RegistryClient, RegistryOptions
+from headrace.consumer.stream.registry_client import RegistryClient, RegistryOptions, RegistrySilent
 from headrace.schemas import codec
 from headrace.schemas.errors import UnknownFingerprint, WireError
 from headrace.schemas.records import InferenceRequest, InferenceResponse
@@ -30,7 +30,7 @@ MAX_REMEMBERED: Final = 1024
 REFUSAL_SECONDS: Final = 5.0
 """How long a schema that cannot be used is not asked for again."""
 OUTAGE_SECONDS: Final = 1.0
-"""How long a registry that failed is not asked again; requests get its error at once."""
+"""How long a registry that is silent is not asked again; requests get its error at once."""
 
 _ANSWER_SCHEMA: Final = json.dumps(load_current(InferenceResponse.__name__))
 
@@ -45,7 +45,7 @@ class _Known(NamedTuple):
 class _Refused(NamedTuple):
     """Why a schema cannot be used; void after `until_seconds` of the monotonic clock."""
 
-    error: WireError
+    error: WireError | RegistryUnavailable
     until_seconds: float
 
 
@@ -161,7 +161,9 @@ class Registry:
         try:
             text = await self._client.schema(schema_id)
             schema = await asyncio.to_thread(_known, text)
-        except WireError as error:
+        except RegistrySilent:
+            raise
+        except (WireError, RegistryUnavailable) as error:
             schema = _Refused(error, time.monotonic() + REFUSAL_SECONDS)
         if len(self._schemas) >= MAX_REMEMBERED:
             self._schemas.clear()
@@ -169,24 +171,24 @@ class Registry:
 
     @asynccontextmanager
     async def _question(self) -> AsyncGenerator[None]:
-        """Ask within the time allowed, one task at a time, and not a registry that just failed."""
+        """Ask within the time allowed, one task at a time, and not a registry that is silent."""
         try:
             async with asyncio.timeout(self._timeout_seconds), self._asking:
                 if time.monotonic() < self._outage_until_seconds:
                     raise RegistryUnavailable(self._outage)
-                yield
+                try:
+                    yield
+                except RegistrySilent as error:
+                    self._note_outage(error)
+                    raise
         except TimeoutError:
-            raise self._noted(self._client.timed_out()) from None
-        except RegistryUnavailable as error:
-            self._noted(error)
-            raise
+            silence = self._client.timed_out()
+            self._note_outage(silence)
+            raise silence from None
 
-    def _noted(self, error: RegistryUnavailable) -> RegistryUnavailable:
-        """Note that the registry fails, unless that is known, and return the error."""
-        if time.monotonic() >= self._outage_until_seconds:
-            self._outage = str(error)
-            self._outage_until_seconds = time.monotonic() + OUTAGE_SECONDS
-        return error
+    def _note_outage(self, error: RegistrySilent) -> None:
+        self._outage = str(error)
+        self._outage_until_seconds = time.monotonic() + OUTAGE_SECONDS
 
 
 def _known(text: str) -> _Known:

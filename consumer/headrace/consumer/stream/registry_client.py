@@ -40,6 +40,10 @@ class RegistryOptions:
     timeout_seconds: float = 5.0
 
 
+class RegistrySilent(RegistryUnavailable):
+    """The registry gave no answer at all; it would not answer another question either."""
+
+
 class RegistryClient:
     """Schemas by id, and the ids of schemas.
 
@@ -104,7 +108,8 @@ class RegistryClient:
         Raises:
             UnknownFingerprint: the registry has no such schema.
             SchemaRefused: it is no Avro schema, or not one that stands alone.
-            RegistryUnavailable: the registry did not answer, or not to the question.
+            RegistryUnavailable: the registry refused to say.
+            RegistrySilent: it did not answer.
         """
         try:
             found = await self._client.get_schema(schema_id)
@@ -127,7 +132,8 @@ class RegistryClient:
         """Return the id of an Avro schema under a subject; register it when it is not there.
 
         Raises:
-            RegistryUnavailable: the registry did not answer, or refuses the schema.
+            RegistryUnavailable: the registry refused.
+            RegistrySilent: it did not answer.
         """
         from confluent_kafka.schema_registry import Schema  # noqa: PLC0415
 
@@ -145,13 +151,13 @@ class RegistryClient:
             raise RegistryUnavailable(f"{self._where} gave no id for {subject}")
         return found.schema_id
 
-    def timed_out(self) -> RegistryUnavailable:
+    def timed_out(self) -> RegistrySilent:
         """Return what is to be said when the time is over."""
         seconds = self._options.timeout_seconds
-        return RegistryUnavailable(f"{self._where} did not answer within {seconds:g} s")
+        return RegistrySilent(f"{self._where} did not answer within {seconds:g} s")
 
     def _trouble(self, error: Exception) -> RegistryUnavailable:
         words = " ".join(str(error).split())[:_MAX_DETAIL] or type(error).__name__
         if isinstance(error, self._error):
             return RegistryUnavailable(f"{self._where} refused: {words}")
-        return RegistryUnavailable(f"{self._where} cannot be reached: {words}")
+        return RegistrySilent(f"{self._where} cannot be reached: {words}")

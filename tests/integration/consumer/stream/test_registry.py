@@ -155,6 +155,14 @@ async def test_schema_is_fetched_once(server: RegistryProcess) -> None:
     assert len(fetched) == 1
 
 
+async def test_unknown_schema_is_asked_for_once(server: RegistryProcess) -> None:
+    """Also when many batches meet it at the same time: that it is not there is remembered."""
+    async with open_registry(options(server.url)) as registry:
+        results = await asyncio.gather(*[unframed(registry, framed(77)) for _ in range(20)])
+    assert all(isinstance(result, WireError) for result in results)
+    assert server.asked() == ["GET schemas/ids/77"]
+
+
 async def test_request_of_another_schema_is_read_by_avros_rules(server: RegistryProcess) -> None:
     """Fields in another order, a field of their own, and one of ours left to its default."""
     ours = load_current("InferenceRequest")
@@ -291,8 +299,10 @@ async def test_registry_that_fails_is_unavailable_and_its_words_are_given(
     server: RegistryProcess,
 ) -> None:
     """An error of the registry is no fault of the sender."""
+    value = request_bytes(server)
     async with open_registry(options(server.url)) as registry:
-        result = await unframed(registry, framed(500))
+        result, known = await registry.unframe([framed(500), value])
+    assert known == codec.encode(REQUEST)
     assert isinstance(result, RegistryUnavailable)
     assert "the store is broken" in str(result)
 

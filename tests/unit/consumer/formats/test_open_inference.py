@@ -111,6 +111,23 @@ def test_reads_typed_fields_as_clients_write_them() -> None:
             assert not style.is_raw
 
 
+def test_reads_what_tritons_client_sends() -> None:
+    """Bytes recorded from `tritonclient.grpc` 2.73."""
+    recorded = bytes.fromhex(
+        "0a016d1201331a027231221d0a1268656164726163655f7369676e617475726512071a05746f74616c"
+        "2a0c0a01781204465033321a01022a0d0a0173120542595445531a010232030a0179"
+        "3a080000803f000000403a0c010000006103000000626364"
+    )
+    found = FORMAT.read(recorded)
+    assert not isinstance(found, InvalidRequest)
+    (signature, inputs, output_filter), style = found
+    assert (signature, output_filter, style) == ("total", ("y",), Style("r1", is_raw=True))
+    assert {alias: array.tolist() for alias, array in inputs.items()} == {
+        "x": [1, 2],
+        "s": [b"a", b"bcd"],
+    }
+
+
 def test_reads_packed_strings_and_numbers_as_clients_write_them() -> None:
     """Little-endian numbers, and strings after their length in 4 bytes."""
     request, style = read(raw("FP32", [2], b"\x00\x00\x80\x3f\x00\x00\x00\x40"))
