@@ -11,7 +11,8 @@ import asyncio
 import gc
 import time
 from collections import deque
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 
 import structlog
 
@@ -29,6 +30,8 @@ from headrace.consumer.rpc.door import GrpcDoor, GrpcOptions
 from headrace.consumer.settings import Settings
 from headrace.consumer.stream.door import KafkaDoor
 from headrace.consumer.stream.options import StreamOptions
+from headrace.consumer.stream.registry import Registry, open_registry
+from headrace.consumer.stream.registry_client import RegistryOptions
 from headrace.consumer.web.door import HttpDoor, HttpOptions
 from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.options import WorkerOptions
@@ -82,7 +85,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         settings.control_topic,
         creates=specs(settings.topics) if settings.create_topics else (),
     )
-    stream = KafkaDoor(connection, serving_map, readiness, _stream_options(settings))
 
     async with web, status, zygotes, loader, manager, rpc, asyncio.TaskGroup() as tasks:
         status.serve_at(
@@ -94,13 +96,32 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             _follow(control, manager, status, readiness), name="control log"
         )
         settling = tasks.create_task(_settle(manager, readiness, slots, settings), name="settling")
-        async with stream:
+        async with (
+            _registry(settings) as registry,
+            KafkaDoor(connection, serving_map, readiness, _stream_options(settings), registry),
+        ):
             await stop.wait()
             log.info("node.draining", node=settings.node)
             readiness.enter(Phase.DRAINING)
         settling.cancel()
         following.cancel()
     log.info("node.stopped", node=settings.node)
+
+
+@asynccontextmanager
+async def _registry(settings: Settings) -> AsyncGenerator[Registry | None, None]:
+    """Open the schema registry, when there is one."""
+    if not settings.schema_registry_url:
+        yield None
+        return
+    options = RegistryOptions(
+        url=settings.schema_registry_url,
+        user_info=settings.schema_registry_user_info.get_secret_value(),
+        ca_file=settings.schema_registry_ca_file,
+        timeout_seconds=settings.schema_registry_timeout_seconds,
+    )
+    async with open_registry(options) as registry:
+        yield registry
 
 
 async def _follow(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -80,6 +80,21 @@ class Settings(BaseSettings):
         _TOPICS.responses, description="topic of answers whose request names no reply topic"
     )
     dead_letter_topic: str = Field(_TOPICS.dead_letters, description="topic of unreadable requests")
+    schema_registry_url: str = Field(
+        "",
+        description="Confluent Schema Registry whose framing requests may have; needs "
+        "headrace[registry]",
+    )
+    schema_registry_user_info: SecretStr = Field(
+        SecretStr(""),
+        description="user:password for the schema registry, unless its URL has them",
+    )
+    schema_registry_ca_file: str = Field(
+        "", description="certificates (PEM) that vouch for the schema registry"
+    )
+    schema_registry_timeout_seconds: Seconds = Field(
+        5.0, description="longest wait for the schema registry before requests are refused"
+    )
     create_topics: bool = Field(True, description="create the topics that do not exist")
     cache_dir: Annotated[Path, AfterValidator(_expanded)] = Field(
         Path(platformdirs.user_cache_dir("headrace")) / "artifacts",

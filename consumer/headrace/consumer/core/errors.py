@@ -11,6 +11,7 @@
     │   ├── QueueFull               RESOURCE_EXHAUSTED, retriable
     │   ├── DeadlineExceeded        DEADLINE_EXCEEDED
     │   ├── WorkerDied              UNAVAILABLE, retriable
+    │   ├── RegistryUnavailable     UNAVAILABLE, retriable
     │   └── ModelFailed             INTERNAL
     ├── LoadError               becomes the state of one version, never stops the node
     │   ├── ArtifactMissing         NOT_FOUND, retriable (a store may lag behind the log)
@@ -93,6 +94,13 @@ class DeadlineExceeded(RequestError):
 
 class WorkerDied(RequestError):
     """The worker process ended while it had the request, twice."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class RegistryUnavailable(RequestError):
+    """The schema registry that must explain the request's bytes gave no usable answer."""
 
     code = Code.UNAVAILABLE
     retriable = True

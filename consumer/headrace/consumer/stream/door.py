@@ -25,8 +25,10 @@ from headrace.consumer.stream.crew import Crew
 from headrace.consumer.stream.delivery import Delivery
 from headrace.consumer.stream.destinations import Destinations
 from headrace.consumer.stream.exactly_once import ExactlyOnce
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import DeliveryGuarantee, StreamOptions
 from headrace.consumer.stream.pipeline import Works
+from headrace.consumer.stream.registry import Registry
 from headrace.consumer.stream.replies import Replies
 from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.connection import KafkaConnection
@@ -59,6 +61,7 @@ class KafkaDoor:
         serving_map: ServingMap,
         readiness: Readiness,
         options: StreamOptions,
+        registry: Registry | None = None,
     ) -> None:
         self._connection = connection
         self._serving_map = serving_map
@@ -66,6 +69,7 @@ class KafkaDoor:
         self._options = options
         self._destinations = Destinations(connection)
         self._replies = Replies(options, self._destinations)
+        self._intake = Intake(registry, options.topics.responses)
         self._outage = Outage("request topics")
         self._stopping = asyncio.Event()
         self._life = AsyncExitStack()
@@ -130,7 +134,14 @@ class KafkaDoor:
             async with self._connection.consumer(**self._consumer_options()) as opened:
                 consumer = cast("GroupConsumer", opened)
                 delivery = self._delivery(consumer)
-                works = Works(consumer, delivery, self._replies, self._serving_map, self._options)
+                works = Works(
+                    consumer,
+                    delivery,
+                    self._intake,
+                    self._replies,
+                    self._serving_map,
+                    self._options,
+                )
                 crew = Crew(works, tasks)
                 background = [
                     tasks.create_task(delivery.run(), name="delivery"),

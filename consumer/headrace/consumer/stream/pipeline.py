@@ -26,6 +26,7 @@ from headrace.consumer.stream.clients import (
 )
 from headrace.consumer.stream.delivery import FAILURES, Delivery, Outlet
 from headrace.consumer.stream.flight import Batch, Flight
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.replies import Replies
 from headrace.consumer.stream.requests import Requests
@@ -49,6 +50,7 @@ class Works:
 
     consumer: GroupConsumer
     delivery: Delivery
+    intake: Intake
     replies: Replies
     serving_map: ServingMap
     options: StreamOptions
@@ -236,6 +238,7 @@ class Pipeline:
     async def _answer(self, requests: Requests) -> None:
         works = self._works
         await works.replies.address(requests)
+        await works.intake.prepare(requests)
         await answer(requests, works.serving_map)
 
     async def _deliver_always(self, outlet: Outlet, flight: Flight) -> None:

@@ -19,6 +19,7 @@ from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.outgoing import Outgoing, OutHeaders, Parcel, Row
 from headrace.consumer.stream.requests import LARGE_BYTES, Requests
 from headrace.schemas.topics import AnswerHeader, RequestHeader
+from headrace.schemas.writer_schemas import HEADER_BYTES
 
 _MAX_MESSAGE_CHARACTERS: Final = 1024
 _MAX_SHOWN_CHARACTERS: Final = 100
@@ -115,7 +116,7 @@ class _Composer:
         if None in requests.payloads:
             offset = requests.messages[requests.payloads.index(None)].offset
             raise RuntimeError(f"the request at offset {offset} was left unanswered")
-        special = requests.faults.keys() | requests.refused_replies.keys() | requests.large
+        special = requests.large.union(requests.faults, requests.refused_replies, requests.frames)
         last_serving, last_topic, last_content = object(), object(), object()
         origin, rows = OutHeaders(), list[Row]()
         is_plain = False
@@ -167,7 +168,7 @@ class _Composer:
                 self._add_letter(message, fault.message)
                 return
             value, origin = self._error(index, fault, requests.contents[index])
-        self._add_answer(index, value, [*echo, *origin])
+        self._add_answer(index, self._framed(index, value), [*echo, *origin])
         if fault is not None and fault.is_unreadable:
             self._add_letter(message, fault.message)
 
@@ -192,11 +193,18 @@ class _Composer:
             )
             fault = Fault(Code.RESOURCE_EXHAUSTED, words)
             value, origin = self._error(index, fault, requests.contents[index])
-            smaller = outgoing._replace(value=value, headers=[*requests.echoes[index], *origin])
+            smaller = outgoing._replace(
+                value=self._framed(index, value), headers=[*requests.echoes[index], *origin]
+            )
             if smaller.size_bytes <= destination.max_bytes:
                 self._add(smaller, destination)
                 return
         self._add_letter(message, words)
+
+    def _framed(self, index: int, value: bytes | None) -> bytes | None:
+        """Return a value in the frame that its answer is to have."""
+        frame = self._requests.frames.get(index)
+        return value if frame is None or not value else frame + value[HEADER_BYTES:]
 
     def _add_letter(self, message: Message, reason: str) -> None:
         self._add(*self._replies.letter(message, reason))

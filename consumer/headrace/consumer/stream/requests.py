@@ -11,10 +11,9 @@ from typing import Final, NamedTuple, cast
 
 from headrace.consumer.core.calls import Answers, Fault
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import RequestError
 from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.stream.clients import Message
-from headrace.consumer.stream.content import AVRO, Content, content_of
+from headrace.consumer.stream.content import DEFAULT, Content, content_of
 from headrace.consumer.stream.outgoing import OutHeaders
 from headrace.schemas.errors import WireError
 from headrace.schemas.records import Route
@@ -73,6 +72,7 @@ class Requests:
         payloads: the answers, None while there is none.
         faults: why records have no answer, by index.
         servings: the version that was asked, or None.
+        frames: what stands before an answer in place of our header, by index.
         large: the records whose answers are to be measured, by index.
         refused_replies: why an answer cannot go where the record wants it, by index.
 
@@ -83,7 +83,7 @@ class Requests:
         count = len(messages)
         self.messages = messages
         self.values = [message.value for message in messages]
-        self.contents: list[Content] = [AVRO] * count
+        self.contents: list[Content] = [DEFAULT] * count
         self.routes: list[Route | None] = [None] * count
         self.echoes: list[Echo] = []
         self.replies: list[str | None] = [None] * count
@@ -92,6 +92,7 @@ class Requests:
         self.servings: list[Serving | None] = [None] * count
         self.groups: dict[Kind, list[int]] = {}
         self.refused_replies: dict[int, str] = {}
+        self.frames: dict[int, bytes] = {}
         self.large: set[int] = set()
         # Whether no record names a reply topic or a content type.
         self._is_simple = True
@@ -176,12 +177,12 @@ class Requests:
         for index, (value, content) in enumerate(zip(self.values, self.contents, strict=True)):
             if self.payloads[index] is not None:
                 continue
-            if not (kind and value and content is AVRO and value.startswith(prefix)):
+            if not (kind and value and content is DEFAULT and value.startswith(prefix)):
                 found = self._route(index, value, content)
                 if found is None:
                     continue
                 members = self.groups.setdefault(found, [])
-                prefix = route_bytes(value) if value and content is AVRO else b""
+                prefix = route_bytes(value) if value and content is DEFAULT else b""
                 kind = found if prefix else None
                 self.routes[index] = found.route
             else:
@@ -195,7 +196,7 @@ class Requests:
         prefix = route_bytes(first) if first and is_plain else b""
         if not prefix or not all(value.startswith(prefix) for value in values if value is not None):
             return False
-        found = self._route(0, first, AVRO)
+        found = self._route(0, first, DEFAULT)
         if found is not None:
             self.groups[found] = list(range(len(values)))
             self.routes = [found.route] * len(values)
@@ -210,8 +211,6 @@ class Requests:
             return Kind(content, content.read_route(value, headers))
         except WireError as error:
             self.refuse(index, Fault(Code.INVALID_ARGUMENT, message=str(error), is_unreadable=True))
-        except RequestError as error:
-            self.refuse(index, Fault(error.code, str(error)))
         return None
 
     def _read_headers(self) -> None:
@@ -262,8 +261,8 @@ class Requests:
     def _read_content(self, index: int, raw: bytes) -> None:
         try:
             self.contents[index] = content_of(raw)
-        except RequestError as error:
-            self.refuse(index, Fault(error.code, str(error), is_unreadable=True))
+        except WireError as error:
+            self.refuse(index, Fault(Code.INVALID_ARGUMENT, str(error), is_unreadable=True))
 
     def _deadline(self, index: int, raw: bytes) -> float:
         """Return a record's deadline from its header; refuse the record that it has passed for."""
