@@ -59,6 +59,7 @@ class DeadLetters:
         self._partitions = 0
         self._opened = AsyncExitStack()
         self._reader: SpanReader | None = None
+        self._origins: SpanReader | None = None
 
     async def __aenter__(self) -> Self:
         """Open the topic.
@@ -72,8 +73,8 @@ class DeadLetters:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Close the consumer."""
-        self._reader = None
+        """Close the consumers."""
+        self._reader = self._origins = None
         await self._opened.aclose()
 
     async def newest(
@@ -184,11 +185,14 @@ class DeadLetters:
         counts = await partition_counts(self.connection, [origin.topic])
         if origin.partition >= counts.get(origin.topic, 0):
             return None
+        if self._origins is None:
+            # One of its own: letters are read while their originals are looked up.
+            self._origins = await self._opened.enter_async_context(span_reader(self.connection))
         partition = TopicPartition(origin.topic, origin.partition)
-        first, end = await self._open().bounds(partition)
+        first, end = await self._origins.bounds(partition)
         if not first <= origin.offset < end:
             return None
-        async for message in self._open().read(partition, origin.offset, origin.offset + 1):
+        async for message in self._origins.read(partition, origin.offset, origin.offset + 1):
             return message
         return None
 

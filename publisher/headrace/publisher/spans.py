@@ -15,7 +15,8 @@ from headrace.publisher.clients import AIOKafkaConsumer, KafkaError, Message, To
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import BrokerRefused, BrokerUnreachable
 
-_POLL_MS: Final = 500
+# How long a stretch that ends with a marker of a transaction, which is no record, is waited for.
+_POLL_MS: Final = 100
 
 
 class SpanReader:
