@@ -66,10 +66,10 @@ class Packer:
         self, requests: Sequence[Request], keys: Sequence[bytes | None]
     ) -> list[Packed | InferenceFailed]:
         """Return what to send for each request, or why it cannot be sent."""
-        packing = [self._try(*each) for each in zip(requests, keys, strict=True)]
+        pairs = list(zip(requests, keys, strict=True))
         if self._store is None:
-            return [await each for each in packing]
-        return await asyncio.gather(*packing)
+            return [await self._try(*pair) for pair in pairs]
+        return await asyncio.gather(*(self._try(*pair) for pair in pairs))
 
     async def _try(self, request: Request, key: bytes | None) -> Packed | InferenceFailed:
         try:
