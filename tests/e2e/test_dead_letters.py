@@ -31,7 +31,7 @@ def site(bootstrap_servers: str, unique_name: str, tmp_path: Path) -> Site:
 async def test_a_dead_letter_is_answered_once_its_cause_is_gone(site: Site) -> None:
     """A reply topic that did not exist is created; the replayed request is answered there."""
     replies = f"{site.name}.late-replies"
-    value = encode(make_request("m", {"x": np.float32([[1], [2], [5]])}))
+    value = encode(make_request("m", {"x": np.array([[1], [2], [5]], np.float32)}))
     headers = [("correlation-id", b"c-1"), ("reply-topic", replies.encode())]
     async with (
         deployment(site) as (node, publisher),

@@ -118,12 +118,21 @@ class DeadLetters:
         return Survey(_marked(found, marks), {p.partition: end for p, _, end in spans})
 
     async def renew(self, survey: Survey) -> Survey:
-        """Return the same letters, with what was marked as replayed since the survey."""
+        """Return the same letters, with every mark that was committed since the survey.
+
+        Transactions of others that are open on the topic are waited for: marks may lie behind
+        them, where committed records cannot be read before they end.
+
+        Raises:
+            BrokerUnreachable: the broker stopped answering, or a transaction stays open.
+        """
         marks: dict[LetterId, int] = {}
         ends: dict[int, int] = {}
+        async with span_reader(self.connection, "read_uncommitted") as written:
+            for number in survey.ends:
+                _, ends[number] = await written.bounds(TopicPartition(self.topic, number))
         for number, seen in survey.ends.items():
             partition = TopicPartition(self.topic, number)
-            _, ends[number] = await self._open().bounds(partition)
             async for message in self._open().read(partition, seen, ends[number]):
                 mark = read_mark(message)
                 if mark is not None:
@@ -219,7 +228,7 @@ def _marked(entries: Iterable[LetterEntry], marks: Mapping[LetterId, int]) -> li
 
 
 def _check_all_there(wanted: LetterFilter, found: Iterable[LetterEntry]) -> None:
-    """Raise UnknownLetter when a letter is named by id, by nothing else, and not there."""
+    """Raise UnknownLetter when a letter is named and not found."""
     if wanted.ids is None:
         return
     missing = wanted.ids - {entry.id for entry in found}

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Literal
 
 from headrace.publisher.clients import AIOKafkaConsumer, KafkaError, Message, TopicPartition
 from headrace.publisher.connection import KafkaConnection
@@ -20,7 +20,7 @@ _POLL_MS: Final = 100
 
 
 class SpanReader:
-    """A consumer without a group that reads committed records, one stretch at a time.
+    """A consumer without a group that reads one stretch at a time.
 
     **Concurrency:** one task; one stretch is read to its end, or given up, before the next.
 
@@ -36,6 +36,8 @@ class SpanReader:
         self, partition: TopicPartition, since_ms: int | None = None
     ) -> tuple[int, int]:
         """Return the first offset of a partition that exists and the one behind its last.
+
+        A reader of committed records ends where the first open transaction begins.
 
         With `since_ms`, the first offset of a record with that timestamp or a later one.
 
@@ -83,7 +85,8 @@ class SpanReader:
                 raise BrokerUnreachable(
                     f"Kafka at {self._connection.bootstrap_servers} stopped answering: read "
                     f"{partition.topic} to offset {position} of {end}, then nothing for "
-                    f"{silence:g} s: try again when the broker is back"
+                    f"{silence:g} s: try again when the broker is back, or when whoever has a "
+                    "transaction open there has ended it"
                 )
 
     async def _poll(self, partition: TopicPartition) -> list[Message]:
@@ -98,9 +101,12 @@ class SpanReader:
 
 
 @asynccontextmanager
-async def span_reader(connection: KafkaConnection) -> AsyncGenerator[SpanReader, None]:
+async def span_reader(
+    connection: KafkaConnection,
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed",
+) -> AsyncGenerator[SpanReader, None]:
     """Open a reader; raises BrokerUnreachable or BrokerRefused."""
     async with connection.consumer(
-        fetch_max_wait_ms=250, isolation_level="read_committed"
+        fetch_max_wait_ms=250, isolation_level=isolation_level
     ) as consumer:
         yield SpanReader(connection, consumer)

@@ -214,6 +214,25 @@ async def test_an_interrupted_replay_is_ended_by_the_next_one(
     assert len(await post.replayed()) == 1
 
 
+async def test_a_mark_behind_an_open_transaction_is_waited_for(
+    connection: KafkaConnection, post: Post, letters: DeadLetters
+) -> None:
+    """A node that is writing dead letters hides marks from committed readers, and not from us."""
+    letter = await post.poison(b"1")
+    async with connection.producer(transactional_id=post.topics.requests) as node:
+        await node.begin_transaction()
+        await (await node.send(letters.topic, value=b"x", partition=0))
+        mark = mark_headers(letter)
+        await (await post.producer.send(letters.topic, key=b"m", partition=0, headers=mark))
+        replaying = asyncio.ensure_future(replay(letters))
+        done, _ = await asyncio.wait([replaying], timeout=1.5)
+        assert not done
+        await node.commit_transaction()
+        async with asyncio.timeout(20):
+            assert fates(await replaying) == [Fate.SKIPPED]
+    assert await post.replayed() == []
+
+
 async def test_one_refused_record_leaves_nothing_replayed(post: Post, letters: DeadLetters) -> None:
     """All or nothing: neither requests nor marks of the failed transaction are there."""
     narrow = f"{post.topics.requests}.narrow"
