@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +36,27 @@ class Shell:
     async def __call__(self, *arguments: str) -> Ended:
         """Return how the command ended."""
         return await headrace("dead-letters", *arguments, **self._environment)
+
+    def at_terminal(self, typed: bytes, *arguments: str) -> tuple[int, bytes]:
+        """Run the command on a terminal; return its exit code and what the terminal showed."""
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "headrace.cli", "dead-letters", *arguments]
+        environment = os.environ | self._environment | {"COLUMNS": "200", "TERM": "dumb"}
+        with subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        ) as process:
+            os.close(theirs)
+            shown = b""
+            try:
+                os.write(ours, typed)
+                # A terminal that nobody holds any more ends with an error.
+                with suppress(OSError):
+                    while piece := os.read(ours, 65536):
+                        shown += piece
+                return process.wait(timeout=30), shown
+            finally:
+                process.kill()
+                os.close(ours)
 
 
 @pytest.fixture
@@ -138,3 +165,16 @@ async def test_replays_once_and_says_what_became_of_each_letter(shell: Shell) ->
     assert "skipped 0:1: it was replayed before: --again replays it once more" in again.err
     rows = [json.loads(line) for line in (await shell("list", "--json")).out.splitlines()]
     assert [row["replayed"] is None for row in rows] == [True, False, False]
+
+
+@pytest.mark.parametrize(("answer", "code", "is_sent"), [(b"n\n", 1, False), (b"y\n", 0, True)])
+async def test_asks_before_it_sends_on_a_terminal(
+    shell: Shell, answer: bytes, code: int, is_sent: bool
+) -> None:
+    """Whoever sits at a terminal is told how many letters go where, and may say no."""
+    ended, said = await asyncio.to_thread(shell.at_terminal, answer, "replay", "0:0")
+    assert ended == code, said
+    assert b"send 1 dead letters to where they came from? [y/N]" in said
+    assert (b"replayed 0:0 to" in said) is is_sent
+    row = await shell("list", "--json", "--until", "2099-01-01", "--reason", "no schema")
+    assert (json.loads(row.out)["replayed"] is not None) is is_sent

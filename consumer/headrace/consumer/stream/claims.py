@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +17,7 @@ from headrace.consumer.core.errors import (
     PayloadTooLarge,
     UnreadableRequest,
 )
+from headrace.consumer.stream.byte_budget import ByteBudget
 from headrace.consumer.stream.payload_stores import PayloadStore, payload_stores
 from headrace.schemas.claims import Claim
 from headrace.schemas.errors import WireError
@@ -56,7 +56,9 @@ class Claims:
         self._stores = payload_stores(stores)
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
-        self._budget = _Budget(max(max_bytes, max_bytes_in_flight or _BUDGET_PAYLOADS * max_bytes))
+        self._budget = ByteBudget(
+            max(max_bytes, max_bytes_in_flight or _BUDGET_PAYLOADS * max_bytes)
+        )
         # Threads of its own: a store that hangs takes these, and none that others need.
         self._threads = ThreadPoolExecutor(max_at_once, thread_name_prefix="claims")
 
@@ -152,49 +154,3 @@ class Claims:
             return await asyncio.wrap_future(job)
         finally:
             gone.set()
-
-
-class _Budget:
-    """So many bytes, lent out in the order of asking: a large payload is not passed by small ones.
-
-    **Concurrency:** event loop only.
-    """
-
-    def __init__(self, size_bytes: int) -> None:
-        self._left = size_bytes
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    async def acquire(self, size_bytes: int) -> None:
-        """Return once so many bytes are ours; at most what the budget has in all.
-
-        Cancellation: nothing is taken.
-        """
-        if not self._waiting and size_bytes <= self._left:
-            self._left -= size_bytes
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size_bytes, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                self._grant()
-            else:
-                # It was granted in the moment in which the caller went away.
-                self.release(size_bytes)
-            raise
-
-    def release(self, size_bytes: int) -> None:
-        """Give so many bytes back."""
-        self._left += size_bytes
-        self._grant()
-
-    def _grant(self) -> None:
-        while self._waiting:
-            size_bytes, turn = self._waiting[0]
-            if not turn.done():
-                if size_bytes > self._left:
-                    return
-                self._left -= size_bytes
-                turn.set_result(None)
-            self._waiting.popleft()
