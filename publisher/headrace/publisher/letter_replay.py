@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -73,22 +73,6 @@ class _Record(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-@dataclass(slots=True)
-class _Load:
-    """What goes into one transaction."""
-
-    records: list[_Record] = field(default_factory=list[_Record])
-    size_bytes: int = 0
-
-    def add(self, record: _Record) -> None:
-        self.records.append(record)
-        self.size_bytes += len(record.value)
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.records) >= _MAX_LETTERS or self.size_bytes >= _MAX_BYTES
-
-
 class LetterReplay:
     """Replays letters of an open `DeadLetters`.
 
@@ -124,7 +108,8 @@ class LetterReplay:
         Cancellation: the transaction under way is aborted.
         """
         fates: list[Replayed] = []
-        load = _Load()
+        load: list[_Record] = []
+        size_bytes = 0
         async with self._letters.connection.producer(
             transactional_id=f"headrace.replay.{self._letters.topic}",
             transaction_timeout_ms=int(_TRANSACTION_SECONDS * 1000),
@@ -135,11 +120,12 @@ class LetterReplay:
             survey = await self._letters.renew(survey)
             async for record, fate in self._prepare(survey):
                 if record is not None:
-                    load.add(record)
+                    load.append(record)
+                    size_bytes += len(record.value)
                 fates.append(fate)
-                if load.is_full:
+                if len(load) >= _MAX_LETTERS or size_bytes >= _MAX_BYTES:
                     await self._commit(producer, load)
-                    load = _Load()
+                    load, size_bytes = [], 0
                 tick(len(fates), len(survey.entries))
             await self._commit(producer, load)
         return fates
@@ -201,8 +187,8 @@ class LetterReplay:
         partition = origin.partition if origin is not None and fits else None
         return _Record(entry.id, topic, partition, entry.key, letter.value, headers)
 
-    async def _commit(self, producer: AIOKafkaProducer, load: _Load) -> None:
-        if not load.records:
+    async def _commit(self, producer: AIOKafkaProducer, load: Sequence[_Record]) -> None:
+        if not load:
             return
         is_committing = False
         try:
@@ -210,7 +196,7 @@ class LetterReplay:
                 await producer.begin_transaction()
                 # Invariant: every confirmation is waited for. aiokafka commits a transaction
                 # although one of its records was refused.
-                await asyncio.gather(*await self._send(producer, load.records))
+                await asyncio.gather(*await self._send(producer, load))
                 is_committing = True
                 await producer.commit_transaction()
         except BaseException as error:
@@ -220,7 +206,7 @@ class LetterReplay:
             # An AssertionError is what a producer says that was fenced or timed out.
             if not isinstance(error, KafkaError | AssertionError | TimeoutError):
                 raise
-            raise self._failed(error, len(load.records), is_committing) from error
+            raise self._failed(error, len(load), is_committing) from error
 
     def _failed(
         self, error: Exception, count: int, is_committing: bool
