@@ -12,7 +12,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import structlog
 
@@ -28,7 +28,9 @@ from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
 from headrace.consumer.rpc.door import GrpcDoor, GrpcOptions
 from headrace.consumer.settings import Settings
+from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.door import KafkaDoor
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.registry import Registry, open_registry
 from headrace.consumer.stream.registry_client import RegistryOptions
@@ -97,8 +99,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         settling = tasks.create_task(_settle(manager, readiness, slots, settings), name="settling")
         async with (
-            _registry(settings) as registry,
-            KafkaDoor(connection, serving_map, readiness, _stream_options(settings), registry),
+            _intake(settings) as intake,
+            KafkaDoor(connection, serving_map, readiness, _stream_options(settings), intake),
         ):
             await stop.wait()
             log.info("node.draining", node=settings.node)
@@ -109,19 +111,25 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _registry(settings: Settings) -> AsyncGenerator[Registry | None, None]:
-    """Open the schema registry, when there is one."""
-    if not settings.schema_registry_url:
-        yield None
-        return
-    options = RegistryOptions(
+async def _intake(settings: Settings) -> AsyncGenerator[Intake, None]:
+    """Open what turns claims and framed values into requests."""
+    stores, max_bytes = settings.claim_stores.split(","), settings.claim_max_bytes
+    budget = max(max_bytes, settings.max_in_flight_bytes)
+    async with AsyncExitStack() as opened:
+        registry: Registry | None = None
+        if settings.schema_registry_url:
+            registry = await opened.enter_async_context(open_registry(_registry(settings)))
+        claims = await opened.enter_async_context(Claims(stores, max_bytes))
+        yield Intake(registry, claims, settings.response_topic, budget)
+
+
+def _registry(settings: Settings) -> RegistryOptions:
+    return RegistryOptions(
         url=settings.schema_registry_url,
         user_info=settings.schema_registry_user_info.get_secret_value(),
         ca_file=settings.schema_registry_ca_file,
         timeout_seconds=settings.schema_registry_timeout_seconds,
     )
-    async with open_registry(options) as registry:
-        yield registry
 
 
 async def _follow(

@@ -96,6 +96,14 @@ class Settings(BaseSettings):
         5.0, description="longest wait for the schema registry before requests are refused"
     )
     create_topics: bool = Field(True, description="create the topics that do not exist")
+    claim_stores: str = Field(
+        "",
+        description="where payloads may lie that requests only claim: folders or URIs, separated "
+        "by commas; without any, such requests are refused",
+    )
+    claim_max_bytes: Positive = Field(
+        64 * 2**20, description="largest payload that is fetched for a request"
+    )
     cache_dir: Annotated[Path, AfterValidator(_expanded)] = Field(
         Path(platformdirs.user_cache_dir("headrace")) / "artifacts",
         description="where verified copies of artefacts are kept",

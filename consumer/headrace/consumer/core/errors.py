@@ -3,7 +3,12 @@
     HeadraceError
     ├── RequestError            the caller can act on it; becomes the answer
     │   ├── InvalidRequest          INVALID_ARGUMENT
-    │   │   └── UnreadableRequest       … the bytes are not a request at all (a dead letter)
+    │   │   ├── UnreadableRequest       … the bytes are not a request at all (a dead letter)
+    │   │   └── ClaimRefused            … the payload lies where this node does not fetch
+    │   ├── PayloadMissing          NOT_FOUND
+    │   ├── PayloadUnreachable      UNAVAILABLE, retriable
+    │   ├── PayloadCorrupt          DATA_LOSS
+    │   ├── PayloadTooLarge         RESOURCE_EXHAUSTED
     │   ├── ServableNotFound        NOT_FOUND
     │   ├── ServableNotReady        UNAVAILABLE, retriable
     │   ├── UnknownLabel            INVALID_ARGUMENT
@@ -52,6 +57,35 @@ class InvalidRequest(RequestError):
 
 class UnreadableRequest(InvalidRequest):
     """The bytes do not decode to a request; asking again cannot help."""
+
+
+class ClaimRefused(InvalidRequest):
+    """The request is a claim on a payload that lies where this node does not fetch."""
+
+
+class PayloadMissing(RequestError):
+    """The payload that a request claims is not in its store."""
+
+    code = Code.NOT_FOUND
+
+
+class PayloadUnreachable(RequestError):
+    """The store of a payload cannot be read now."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class PayloadCorrupt(RequestError):
+    """The payload is not the one that the request claims."""
+
+    code = Code.DATA_LOSS
+
+
+class PayloadTooLarge(RequestError):
+    """The payload is larger than this node fetches."""
+
+    code = Code.RESOURCE_EXHAUSTED
 
 
 class ServableNotFound(RequestError):

@@ -14,6 +14,7 @@ from headrace.consumer.core.backoff import backoff
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.stream.at_least_once import AtLeastOnce
+from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.clients import (
     ConsumerStopped,
     GroupConsumer,
@@ -28,7 +29,6 @@ from headrace.consumer.stream.exactly_once import ExactlyOnce
 from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import DeliveryGuarantee, StreamOptions
 from headrace.consumer.stream.pipeline import Works
-from headrace.consumer.stream.registry import Registry
 from headrace.consumer.stream.replies import Replies
 from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.connection import KafkaConnection
@@ -61,7 +61,7 @@ class KafkaDoor:
         serving_map: ServingMap,
         readiness: Readiness,
         options: StreamOptions,
-        registry: Registry | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self._connection = connection
         self._serving_map = serving_map
@@ -69,7 +69,7 @@ class KafkaDoor:
         self._options = options
         self._destinations = Destinations(connection)
         self._replies = Replies(options, self._destinations)
-        self._intake = Intake(registry, options.topics.responses)
+        self._intake = intake or Intake(None, Claims((), 1), options.topics.responses, 1)
         self._outage = Outage("request topics")
         self._stopping = asyncio.Event()
         self._life = AsyncExitStack()

@@ -1,19 +1,27 @@
-"""Makes requests of what stands for them, before anything reads a route.
+"""Makes requests of what stands for them.
 
-A value that a schema registry framed becomes one in our own encoding, and its answer is to be
-framed again. Whatever cannot be used is refused, each record for itself.
+A value that a schema registry framed becomes one in our own encoding before anything reads its
+route, and its answer is to be framed again. A claim becomes the payload that it names for as long
+as the model needs it. Whatever cannot be used is refused, each record for itself.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 
 from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import RegistryUnavailable
+from headrace.consumer.core.errors import RegistryUnavailable, RequestError, UnreadableRequest
+from headrace.consumer.core.serving_map import ServingMap
+from headrace.consumer.stream.answering import answer
+from headrace.consumer.stream.byte_budget import ByteBudget
+from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.content import AVRO_TYPE, DEFAULT, content_of
 from headrace.consumer.stream.registry import Registry, is_framed
 from headrace.consumer.stream.requests import Requests
+from headrace.schemas.claims import Claim
 from headrace.schemas.errors import WireError
 from headrace.schemas.writer_schemas import HEADER_BYTES
 
@@ -25,21 +33,65 @@ class Intake:
 
     Args:
         registry: whose framing requests may have; None for none.
+        claims: what fetches payloads.
         default_topic: where answers go that name no reply topic.
+        max_bytes: what claimed payloads may take together while they are with a model.
     """
 
-    def __init__(self, registry: Registry | None, default_topic: str) -> None:
+    def __init__(
+        self, registry: Registry | None, claims: Claims, default_topic: str, max_bytes: int
+    ) -> None:
         self._registry = registry
+        self._claims = claims
         self._default_topic = default_topic
+        self._max_bytes = max_bytes
+        self._budget = ByteBudget(max_bytes)
+
+    async def follow_claims(self, requests: Requests, serving_map: ServingMap) -> None:
+        """Fetch each claimed payload, have it answered, and let go of it."""
+        async with asyncio.TaskGroup() as tasks:
+            for index in requests.claims:
+                if requests.payloads[index] is None:
+                    tasks.create_task(self._follow(requests, index, serving_map))
+
+    async def _follow(self, requests: Requests, index: int, serving_map: ServingMap) -> None:
+        value, deadline = requests.values[index], requests.deadlines[index]
+        reserved = 0
+        try:
+            claim = Claim.decode(value or b"")
+            requests.contents[index] = content_of((claim.content_type or "").encode() or None)
+            size = min(claim.size_bytes, self._max_bytes)
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await self._budget.acquire(size)
+            reserved = size
+            requests.values[index] = await self._claims.fetch(value or b"", deadline=deadline)
+            kind = requests.kind(index)
+            if kind is not None:
+                await answer(requests, {kind: [index]}, serving_map)
+        except TimeoutError:
+            words = "the deadline passed while the payload waited for its turn to be fetched"
+            requests.refuse(index, Fault(Code.DEADLINE_EXCEEDED, words))
+        except WireError as error:
+            requests.refuse(index, Fault(Code.INVALID_ARGUMENT, str(error), is_unreadable=True))
+        except RequestError as error:
+            unreadable = isinstance(error, UnreadableRequest)
+            requests.refuse(index, Fault(error.code, str(error), unreadable))
+        finally:
+            requests.values[index] = value
+            if reserved:
+                self._budget.release(reserved)
 
     async def prepare(self, requests: Requests) -> None:
-        """Replace the values that stand for others; refuse those that cannot be replaced."""
+        """Take values out of a registry's frames; refuse those that cannot be taken out."""
         if self._registry is None:
             return
         framed = [
             index
             for index, value in enumerate(requests.values)
-            if value and requests.contents[index] is DEFAULT and is_framed(value)
+            if value
+            and requests.contents[index] is DEFAULT
+            and is_framed(value)
+            and index not in requests.claims
         ]
         if framed:
             await self._unframe(self._registry, requests, framed)

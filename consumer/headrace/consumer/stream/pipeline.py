@@ -239,7 +239,9 @@ class Pipeline:
         works = self._works
         await works.replies.address(requests)
         await works.intake.prepare(requests)
-        await answer(requests, works.serving_map)
+        await answer(requests, requests.groups(), works.serving_map)
+        if requests.claims:
+            await works.intake.follow_claims(requests, works.serving_map)
 
     async def _deliver_always(self, outlet: Outlet, flight: Flight) -> None:
         """Deliver batches in the order in which they were taken, until something fails."""

@@ -15,6 +15,7 @@ from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.stream.clients import Message
 from headrace.consumer.stream.content import DEFAULT, Content, content_of
 from headrace.consumer.stream.outgoing import OutHeaders
+from headrace.schemas.claims import CLAIM_CONTENT_TYPE
 from headrace.schemas.errors import WireError
 from headrace.schemas.records import Route
 from headrace.schemas.routes import route_bytes
@@ -29,6 +30,7 @@ _REPLY_TOPIC: Final = RequestHeader.REPLY_TOPIC
 _DEADLINE_MS: Final = RequestHeader.DEADLINE_MS
 _TRACEPARENT: Final = RequestHeader.TRACEPARENT
 _CONTENT_TYPE: Final = RequestHeader.CONTENT_TYPE
+_CLAIM: Final = CLAIM_CONTENT_TYPE.encode()
 _EXPIRED: Final = Fault(Code.DEADLINE_EXCEEDED, "the deadline passed before the model ran")
 _EMPTY: Final = Fault(Code.INVALID_ARGUMENT, "the record has no value", is_unreadable=True)
 
@@ -68,7 +70,7 @@ class Requests:
         deadlines: readings of the monotonic clock.
         echoes: the headers that the answers give back.
         replies: the topics that the records want their answers on; None is the default one.
-        groups: the records that want an answer of a model, by kind, as indices.
+        claims: the records whose values say where their payloads lie, by index.
         payloads: the answers, None while there is none.
         faults: why records have no answer, by index.
         servings: the version that was asked, or None.
@@ -90,7 +92,7 @@ class Requests:
         self.payloads: list[bytes | None] = [None] * count
         self.faults: dict[int, Fault] = {}
         self.servings: list[Serving | None] = [None] * count
-        self.groups: dict[Kind, list[int]] = {}
+        self.claims: list[int] = []
         self.refused_replies: dict[int, str] = {}
         self.frames: dict[int, bytes] = {}
         self.large: set[int] = set()
@@ -166,52 +168,61 @@ class Requests:
         """Return a header of a record; when the name repeats, the last one counts."""
         return dict(self.messages[index].headers).get(name)
 
-    def read_routes(self) -> None:
-        """Sort what is not answered yet into groups; refuse what cannot be routed.
+    def groups(self) -> dict[Kind, list[int]]:
+        """Return the records that want an answer of a model, by kind, as indices; no claims.
 
-        Most neighbours have one route, which the first bytes of a value tell whole.
+        Most neighbours have one route, which the first bytes of a value tell whole. What cannot be
+        routed is refused.
         """
-        if self._read_common_route():
-            return
-        prefix, kind, members = b"", None, list[int]()
+        common = self._common_kind()
+        if common is not None:
+            return {common: list(range(len(self.values)))}
+        groups: dict[Kind, list[int]] = {}
+        prefix, kind, members, claims = b"", None, list[int](), frozenset(self.claims)
         for index, (value, content) in enumerate(zip(self.values, self.contents, strict=True)):
-            if self.payloads[index] is not None:
+            if self.payloads[index] is not None or index in claims:
                 continue
             if not (kind and value and content is DEFAULT and value.startswith(prefix)):
-                found = self._route(index, value, content)
-                if found is None:
+                kind = self.kind(index)
+                if kind is None:
                     continue
-                members = self.groups.setdefault(found, [])
+                members = groups.setdefault(kind, [])
                 prefix = route_bytes(value) if value and content is DEFAULT else b""
-                kind = found if prefix else None
-                self.routes[index] = found.route
+                members.append(index)
+                kind = kind if prefix else None
             else:
                 self.routes[index] = kind.route
-            members.append(index)
+                members.append(index)
+        return groups
 
-    def _read_common_route(self) -> bool:
-        """Return whether all records have one and the same route, and were sorted by it."""
-        values, first = self.values, self.values[0]
-        is_plain = self._is_simple and not self.faults and None not in values
-        prefix = route_bytes(first) if first and is_plain else b""
-        if not prefix or not all(value.startswith(prefix) for value in values if value is not None):
-            return False
-        found = self._route(0, first, DEFAULT)
-        if found is not None:
-            self.groups[found] = list(range(len(values)))
-            self.routes = [found.route] * len(values)
-        return found is not None
-
-    def _route(self, index: int, value: bytes | None, content: Content) -> Kind | None:
+    def kind(self, index: int) -> Kind | None:
+        """Return what a record wants of whom; refuse one that cannot be routed."""
+        value, content = self.values[index], self.contents[index]
         if not value:
             self.refuse(index, _EMPTY)
             return None
         try:
             headers = dict(self.messages[index].headers)
-            return Kind(content, content.read_route(value, headers))
+            found = Kind(content, content.read_route(value, headers))
         except WireError as error:
-            self.refuse(index, Fault(Code.INVALID_ARGUMENT, message=str(error), is_unreadable=True))
-        return None
+            self.refuse(index, Fault(Code.INVALID_ARGUMENT, str(error), is_unreadable=True))
+            return None
+        self.routes[index] = found.route
+        return found
+
+    def _common_kind(self) -> Kind | None:
+        """Return the kind of all records, if they are alike at first sight."""
+        values = self.values
+        if not values or not self._is_simple or self.faults or None in values:
+            return None
+        first = values[0]
+        prefix = route_bytes(first) if first else b""
+        if not prefix or not all(value.startswith(prefix) for value in values if value is not None):
+            return None
+        found = self.kind(0)
+        if found is not None:
+            self.routes = [found.route] * len(values)
+        return found
 
     def _read_headers(self) -> None:
         """Read what the headers say, in one pass: this is the door's innermost loop."""
@@ -259,6 +270,9 @@ class Requests:
         return echo
 
     def _read_content(self, index: int, raw: bytes) -> None:
+        if raw == _CLAIM:
+            self.claims.append(index)
+            return
         try:
             self.contents[index] = content_of(raw)
         except WireError as error:
