@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from headrace.consumer.core.errors import InvalidRequest, UnknownSignature
-from headrace.consumer.formats.request import Format, InferRequest
+from headrace.consumer.formats.request import Alike, Format
 from headrace.consumer.platforms.platform import Array, Signature
 from headrace.schemas.records import DEFAULT_SIGNATURE
 
 
 class Member(NamedTuple):
-    """One valid request on its way into a run.
+    """Valid requests on their way into a run that differ in the values of their tensors only.
 
-    `rows` is the common first dimension of its inputs; 0 rows are rows, too. Members with equal
-    keys may share a run. A member that must run alone has the key None.
+    `rows` is the common first dimension of the inputs of each; 0 rows are rows, too. Members with
+    equal keys may share a run. Where the key is None, each request must run alone.
 
-    Units: `deadline_seconds` is monotonic time.
+    Shapes: inputs are `(len(positions), *shape of one)`.
     """
 
-    position: int
-    deadline_seconds: float
+    positions: Sequence[int]
     format: Format
+    style: Hashable
     signature: Signature
     inputs: Mapping[str, Array]
     outputs: tuple[str, ...]
     rows: int
     key: Hashable
 
+    def part(self, start: int, stop: int) -> Member:
+        """Return some of the requests."""
+        if start == 0 and stop >= len(self.positions):
+            return self
+        inputs = {alias: array[start:stop] for alias, array in self.inputs.items()}
+        return self._replace(positions=self.positions[start:stop], inputs=inputs)
 
-def member(
-    position: int,
-    deadline_seconds: float,
-    codec: Format,
-    request: InferRequest,
-    signatures: Mapping[str, Signature],
-) -> Member:
-    """Check a request against its signature.
+    def chosen(self, places: Sequence[int]) -> Member:
+        """Return the requests at these places among its own."""
+        inputs = {alias: array[list(places)] for alias, array in self.inputs.items()}
+        return self._replace(positions=[self.positions[place] for place in places], inputs=inputs)
+
+
+def member(codec: Format, alike: Alike, signatures: Mapping[str, Signature]) -> Member:
+    """Check requests against their signature.
 
     Raises:
         UnknownSignature: the model has no signature of that name.
         InvalidRequest: inputs or output filter do not fit it; the text names all that is wrong.
     """
+    positions, request = alike
     name = request.signature or DEFAULT_SIGNATURE
     signature = signatures.get(name)
     if signature is None:
@@ -53,9 +60,9 @@ def member(
             f"{_listed(signatures)}"
         )
     given = request.inputs
-    inputs: Mapping[str, Array] = given
+    inputs = given
     if given.keys() != signature.inputs.keys():
-        inputs = _completed(given, signature)
+        inputs = _completed(given, signature, len(positions))
     for alias, spec in signature.inputs.items():
         if inputs[alias].dtype != spec.dtype:
             raise InvalidRequest(
@@ -64,13 +71,15 @@ def member(
             )
     outputs = _outputs(request.output_filter, signature)
     rows = _common_rows(inputs, signature) if inputs is given else None
+    key = None
     if rows is None:
-        return Member(position, deadline_seconds, codec, signature, inputs, outputs, 1, None)
-    key = (name, outputs, *[inputs[alias].shape[1:] for alias in signature.inputs])
-    return Member(position, deadline_seconds, codec, signature, inputs, outputs, rows, key)
+        rows = 1
+    else:
+        key = (name, outputs, *[inputs[alias].shape[2:] for alias in signature.inputs])
+    return Member(positions, codec, request.style, signature, inputs, outputs, rows, key)
 
 
-def _completed(given: Mapping[str, Array], signature: Signature) -> dict[str, Array]:
+def _completed(given: Mapping[str, Array], signature: Signature, count: int) -> dict[str, Array]:
     """Return the inputs with the signature's defaults in place of those left out."""
     missing = signature.inputs.keys() - given.keys() - signature.defaults.keys()
     unexpected = given.keys() - signature.inputs.keys()
@@ -81,7 +90,14 @@ def _completed(given: Mapping[str, Array], signature: Signature) -> dict[str, Ar
             f"input size does not match signature: {'; '.join(found)}; the signature "
             f"{signature.name} wants {_listed(signature.inputs)}"
         )
-    return {a: given[a] if a in given else signature.defaults[a] for a in signature.inputs}
+    return {
+        alias: given[alias] if alias in given else _repeated(signature.defaults[alias], count)
+        for alias in signature.inputs
+    }
+
+
+def _repeated(array: Array, count: int) -> Array:
+    return np.broadcast_to(array, (count, *array.shape))
 
 
 def _outputs(wanted: tuple[str, ...], signature: Signature) -> tuple[str, ...]:
@@ -105,7 +121,7 @@ def _common_rows(inputs: Mapping[str, Array], signature: Signature) -> int | Non
         return None
     rows: int | None = None
     for alias, spec in signature.inputs.items():
-        shape = inputs[alias].shape
+        shape = inputs[alias].shape[1:]
         # With another rank than declared, the first dimension need not be the batch: a softmax
         # over the last dimension would run across the rows of other requests.
         if spec.shape is None or len(shape) != len(spec.shape):

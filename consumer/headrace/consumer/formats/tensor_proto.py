@@ -59,6 +59,9 @@ _PACKED_TAGS: Final = {
     np.dtype(np.bool_): b"\x5a",
 }
 
+RAW_DTYPES: Final = frozenset(_NUMBERS) - {_STRING}
+"""What `tensor_content` carries as the array's own bytes, and some typed fields do."""
+
 
 def from_tensor_proto(proto: TensorProto) -> Array:
     """Return the array of a TensorProto. Strings are an object array of `bytes`.

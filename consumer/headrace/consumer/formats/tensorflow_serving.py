@@ -6,20 +6,27 @@ tensor twice more. A test reads them back with the official classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import Int64Value
 
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
-from headrace.consumer.formats.request import InferRequest, Rows
-from headrace.consumer.formats.tensor_proto import encode_tensor_proto, from_tensor_proto, varint
+from headrace.consumer.formats.request import InferRequest
+from headrace.consumer.formats.tensor_proto import (
+    RAW_DTYPES,
+    encode_tensor_proto,
+    from_tensor_proto,
+    varint,
+)
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
 
 
-class TensorFlowServingFormat:
-    """The format of the Predict call.
+class TensorFlowServing:
+    """The messages of the Predict call.
 
     **Concurrency:** one caller at a time.
     """
@@ -29,24 +36,48 @@ class TensorFlowServingFormat:
         self._version = version
         self._specs: dict[str, bytes] = {}
 
-    def decode(self, payloads: Sequence[bytes]) -> list[InferRequest | InvalidRequest]:
-        """Return the request in each payload; see `request.Format.decode`."""
-        return [_decoded(payload) for payload in payloads]
+    def read(self, payload: bytes) -> InferRequest | InvalidRequest:
+        """Return the request in a PredictRequest; see `ordinary.Codec`."""
+        try:
+            message = PredictRequest.FromString(payload)
+        except DecodeError as error:
+            return UnreadableRequest(f"not a PredictRequest: {error}")
+        inputs: dict[str, Array] = {}
+        for alias, proto in message.inputs.items():
+            try:
+                inputs[alias] = from_tensor_proto(proto)
+            except ValueError as error:
+                return InvalidRequest(f"tensor parsing error: {alias}: {error}")
+        return InferRequest(message.model_spec.signature_name, inputs, tuple(message.output_filter))
 
-    def encode(
-        self, signature: str, outputs: Mapping[str, Array], rows: Sequence[Rows]
-    ) -> list[bytes]:
-        """Return one PredictResponse for each part; see `request.Format.encode`."""
-        spec = self._specs.get(signature) or self._spec(signature)
-        fields = [(_field(1, alias.encode()), alias, array) for alias, array in outputs.items()]
-        encoded: list[bytes] = []
-        for part in rows:
-            pieces = [spec]
-            for key, alias, array in fields:
-                value = _field(2, encode_tensor_proto(alias, array[part]))
-                pieces.append(_field(1, key + value))
-            encoded.append(b"".join(pieces))
-        return encoded
+    @property
+    def raw_dtypes(self) -> frozenset[np.dtype[Any]]:
+        """See `vectorised.RawCodec`."""
+        return RAW_DTYPES
+
+    def rewriter(self, payload: bytes) -> Callable[[Mapping[str, Array]], bytes]:
+        """Return what writes a request with other values; see `vectorised.RawCodec`."""
+        message = PredictRequest.FromString(payload)
+
+        def rewritten(inputs: Mapping[str, Array]) -> bytes:
+            for alias, array in inputs.items():
+                proto = message.inputs[alias]
+                # A typed field stays as it is, so no layout is found: the ordinary path reads it
+                # as Python's floats, which do not keep every NaN.
+                if proto.tensor_content:
+                    proto.tensor_content = array.tobytes()
+            return message.SerializeToString()
+
+        return rewritten
+
+    def write(self, signature: str, outputs: Mapping[str, Array], style: Hashable) -> bytes:
+        """Return a PredictResponse; see `ordinary.Codec`. There is one style."""
+        assert style is None
+        pieces = [self._specs.get(signature) or self._spec(signature)]
+        for alias, array in outputs.items():
+            value = _field(2, encode_tensor_proto(alias, array))
+            pieces.append(_field(1, _field(1, alias.encode()) + value))
+        return b"".join(pieces)
 
     def _spec(self, signature: str) -> bytes:
         """Return the encoded model_spec, which every answer of a signature begins with."""
@@ -56,20 +87,6 @@ class TensorFlowServingFormat:
         encoded = PredictResponse(model_spec=spec).SerializeToString()
         self._specs[signature] = encoded
         return encoded
-
-
-def _decoded(payload: bytes) -> InferRequest | InvalidRequest:
-    try:
-        message = PredictRequest.FromString(payload)
-    except DecodeError as error:
-        return UnreadableRequest(f"not a PredictRequest: {error}")
-    inputs: dict[str, Array] = {}
-    for alias, proto in message.inputs.items():
-        try:
-            inputs[alias] = from_tensor_proto(proto)
-        except ValueError as error:
-            return InvalidRequest(f"tensor parsing error: {alias}: {error}")
-    return InferRequest(message.model_spec.signature_name, inputs, tuple(message.output_filter))
 
 
 def _field(number: int, value: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from headrace.consumer.core.calls import Call
+from headrace.consumer.core.calls import Calls
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import ModelRejected
 
@@ -112,7 +112,7 @@ class Model(Protocol):
         """
         ...
 
-    def recorded_calls(self) -> Iterator[Call | None]:
+    def recorded_calls(self) -> Iterator[Calls | None]:
         """Yield the calls that came with the model to warm it up; None is one of another kind.
 
         Raises:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf  # type: ignore[import-untyped]
 from google.protobuf.message import Message
 
-from headrace.consumer.core.calls import Call
+from headrace.consumer.core.calls import Calls
 from headrace.consumer.core.codes import Code
 from headrace.consumer.platforms import warmup
 from headrace.consumer.platforms.platform import (
@@ -113,7 +113,7 @@ class SavedModel:
             for alias, value in zip(key[1], values, strict=True)
         }
 
-    def recorded_calls(self) -> Iterator[Call | None]:
+    def recorded_calls(self) -> Iterator[Calls | None]:
         """Yield the recorded predictions of `assets.extra`; see `platform.Model`."""
         path = self._path / _WARM_UP
         if path.is_file():

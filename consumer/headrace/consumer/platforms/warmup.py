@@ -16,7 +16,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from headrace.consumer.core.calls import Call, Encoding
+from headrace.consumer.core.calls import Calls, Encoding
 from headrace.consumer.core.codes import Code
 from headrace.consumer.platforms.platform import PlatformError
 from headrace.protos.tensorflow_serving_pb2 import PredictionLog
@@ -24,7 +24,7 @@ from headrace.protos.tensorflow_serving_pb2 import PredictionLog
 MAX_RECORDS: Final = 1000
 
 
-def calls(records: Iterable[bytes]) -> Iterator[Call | None]:
+def calls(records: Iterable[bytes]) -> Iterator[Calls | None]:
     """Yield a call for each recorded prediction, and None for each record of another kind.
 
     Raises:
@@ -39,6 +39,6 @@ def calls(records: Iterable[bytes]) -> Iterator[Call | None]:
             ) from error
         if log.HasField("predict_log"):
             payload = log.predict_log.request.SerializeToString()
-            yield Call(Encoding.TENSORFLOW_SERVING, payload, math.inf)
+            yield Calls(Encoding.TENSORFLOW_SERVING, [payload], [math.inf])
         else:
             yield None

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, cast
 
-from headrace.consumer.core.calls import Answer, Encoding
+from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
-from headrace.consumer.formats.avro import AvroFormat
-from headrace.consumer.formats.batch import Answered, Batcher
+from headrace.consumer.formats.answered import Answered, joined
+from headrace.consumer.formats.avro import Avro
+from headrace.consumer.formats.batch import Batcher
 from headrace.consumer.formats.request import Format
-from headrace.consumer.formats.tensorflow_serving import TensorFlowServingFormat
+from headrace.consumer.formats.tensorflow_serving import TensorFlowServing
+from headrace.consumer.formats.vectorised import Vectorised
 from headrace.consumer.platforms.blank import blank_inputs
 from headrace.consumer.platforms.platform import LoadOptions, Model, Platform, PlatformError
 from headrace.consumer.workers import frames, kernel
@@ -69,8 +71,8 @@ def _load(stream: socket.socket, platform: Platform, order: frames.Load) -> Batc
 
 def _batcher(model: Model, order: frames.Load) -> Batcher:
     formats: dict[Encoding, Format] = {
-        Encoding.AVRO: AvroFormat(order.model, order.version),
-        Encoding.TENSORFLOW_SERVING: TensorFlowServingFormat(order.model, order.version),
+        Encoding.AVRO: Vectorised(Avro(order.model, order.version)),
+        Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
     }
     return Batcher(model, formats, order.max_rows)
 
@@ -92,11 +94,10 @@ def _warm_up(model: Model, batcher: Batcher) -> tuple[int, int]:
             continue
         warmed += 1
         for answered in batcher.answer([call]):
-            answer = answered.answers[0]
-            if answer.code is not Code.OK:
+            for fault in answered.faults.values():
                 raise PlatformError(
                     Code.FAILED_PRECONDITION,
-                    f"warm-up request {number} failed: {answer.code.name}: {answer.message}",
+                    f"warm-up request {number} failed: {fault.code.name}: {fault.message}",
                 )
     if not warmed:
         _run_blank(model)
@@ -123,8 +124,7 @@ def _answer(stream: socket.socket, reader: BinaryIO, batcher: Batcher) -> None:
     while (order := _read(reader)) is not None:
         match order:
             case frames.Run(id=frame, calls=calls):
-                for part in _gathered(batcher.answer(calls)):
-                    ran = frames.Ran(frame, part.positions, part.answers)
+                for ran in _ran(frame, calls, batcher):
                     stream.sendall(frames.encode(ran))
             case frames.Rebatch(max_rows=max_rows):
                 batcher.max_rows = max_rows
@@ -132,29 +132,41 @@ def _answer(stream: socket.socket, reader: BinaryIO, batcher: Batcher) -> None:
                 raise frames.FrameError("a second Load on one stream")
 
 
+def _ran(frame: int, calls: Sequence[Calls], batcher: Batcher) -> Iterator[frames.Ran]:
+    """Yield the answers to the calls of a frame."""
+    everything = range(sum(len(each.payloads) for each in calls))
+    for part in _gathered(batcher.answer(calls)):
+        positions = None if part.positions == everything else list(part.positions)
+        yield frames.Ran(frame, positions, part.payloads, part.faults)
+
+
 def _gathered(runs: Iterator[Answered]) -> Iterator[Answered]:
     """Join the answers of several runs while that keeps none of them waiting for long."""
-    gathered, size, since = Answered([], []), 0, time.monotonic()
+    gathered: list[Answered] = []
+    size, since = 0, time.monotonic()
     for run in runs:
-        answers = [_bounded(answer) for answer in run.answers]
-        gathered.positions.extend(run.positions)
-        gathered.answers.extend(answers)
-        size += sum(len(answer.payload) for answer in answers)
+        run_bytes = sum(map(len, run.payloads))
+        gathered.append(run if run_bytes <= _MAX_ANSWER_BYTES else _bounded(run))
+        size += run_bytes
         if size > _FLUSH_BYTES or time.monotonic() - since > _FLUSH_SECONDS:
-            yield gathered
-            gathered, size, since = Answered([], []), 0, time.monotonic()
-    if gathered.positions:
-        yield gathered
+            yield joined(gathered)
+            gathered, size, since = [], 0, time.monotonic()
+    if gathered:
+        yield joined(gathered)
 
 
-def _bounded(answer: Answer) -> Answer:
-    if len(answer.payload) <= _MAX_ANSWER_BYTES:
-        return answer
-    return Answer(
-        Code.RESOURCE_EXHAUSTED,
-        message=f"the answer has {len(answer.payload)} bytes; at most {_MAX_ANSWER_BYTES}: "
-        "ask for fewer rows or outputs at once",
-    )
+def _bounded(run: Answered) -> Answered:
+    """Return answers with a fault in place of each that is too long for a frame."""
+    payloads, faults = list(run.payloads), dict(run.faults)
+    for index, payload in enumerate(payloads):
+        if len(payload) > _MAX_ANSWER_BYTES:
+            payloads[index] = b""
+            faults[index] = Fault(
+                Code.RESOURCE_EXHAUSTED,
+                f"the answer has {len(payload)} bytes; at most {_MAX_ANSWER_BYTES}: "
+                "ask for fewer rows or outputs at once",
+            )
+    return Answered(run.positions, payloads, faults)
 
 
 def _read(reader: BinaryIO) -> frames.ToWorker | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.consumer.core.calls import Call
+from headrace.consumer.core.calls import Calls
 from headrace.consumer.core.codes import Code
 from headrace.consumer.platforms.platform import Array, PlatformError, Signature, TensorSpec
 
@@ -92,6 +92,6 @@ class Arithmetic:
                 every = {"a": a}
         return {alias: every[alias] for alias in outputs}
 
-    def recorded_calls(self) -> Iterator[Call | None]:
+    def recorded_calls(self) -> Iterator[Calls | None]:
         """There are none."""
         return iter(())

@@ -3,75 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from headrace.consumer.core.calls import Answer, Call, Encoding
+from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
-from headrace.consumer.formats.avro import AvroFormat
-from headrace.consumer.formats.batch import Batcher
-from headrace.consumer.formats.request import Format
-from headrace.consumer.formats.tensorflow_serving import TensorFlowServingFormat
-from headrace.consumer.platforms.platform import Array
-from headrace.schemas import codec
-from headrace.schemas.records import InferenceRequest, InferenceResponse
-from headrace.schemas.tensors import from_tensor, to_tensor
 from tests.unit.consumer.formats.arithmetic import Arithmetic
-
-FAR = float("inf")
-
-
-def make_batcher(model: Arithmetic, max_rows: int = 1024) -> Batcher:
-    """Return a batcher with both formats."""
-    formats: dict[Encoding, Format] = {
-        Encoding.AVRO: AvroFormat("m", 7),
-        Encoding.TENSORFLOW_SERVING: TensorFlowServingFormat("m", 7),
-    }
-    return Batcher(model, formats, max_rows)
-
-
-def make_call(
-    inputs: Mapping[str, Array],
-    signature: str = "",
-    output_filter: Sequence[str] = (),
-    deadline: float = FAR,
-) -> Call:
-    """Return a call in Avro."""
-    request = InferenceRequest(
-        model="m",
-        signature=signature,
-        output_filter=tuple(output_filter),
-        inputs=[to_tensor(alias, array) for alias, array in inputs.items()],
-    )
-    return Call(Encoding.AVRO, codec.encode(request), deadline)
-
-
-def answers(batcher: Batcher, calls: Sequence[Call]) -> list[Answer]:
-    """Return all answers in the order of the calls, each there exactly once."""
-    found: dict[int, Answer] = {}
-    for part in batcher.answer(calls):
-        for position, answer in zip(part.positions, part.answers, strict=True):
-            assert position not in found
-            found[position] = answer
-    return [found[position] for position in range(len(calls))]
-
-
-def values(answer: Answer) -> dict[str, Array]:
-    """Return the outputs of an answer that must be OK."""
-    assert answer.code is Code.OK, answer
-    response = codec.decode(answer.payload, InferenceResponse)
-    return {tensor.name: from_tensor(tensor) for tensor in response.outputs}
-
-
-def rows(n: int, width: int = 1, start: float = 0.0) -> dict[str, Array]:
-    """Return inputs of the default signature with n rows."""
-    a = np.arange(start, start + 2 * n, dtype=np.float32).reshape(n, 2)
-    return {"a": a, "b": np.ones((n, width), np.float32)}
+from tests.unit.consumer.formats.calling import (
+    FAR,
+    answers,
+    fault,
+    make_batcher,
+    make_call,
+    rows,
+    values,
+)
 
 
 def test_joins_requests_into_one_run() -> None:
@@ -86,8 +33,18 @@ def test_joins_requests_into_one_run() -> None:
 def test_a_run_has_at_most_max_rows() -> None:
     """Rows are counted, not requests; one request that brings more runs alone."""
     model = Arithmetic()
-    answers(make_batcher(model, 4), [make_call(rows(n)) for n in (2, 2, 1, 9, 1, 0)])
-    assert model.runs == [4, 1, 9, 1]
+    answers(make_batcher(model, 4), [make_call(rows(n)) for n in (2, 2, 1, 1, 9, 1, 0)])
+    assert model.runs == [4, 3, 9]
+
+
+def test_requests_decoded_together_are_cut_where_a_run_is_full() -> None:
+    """What differs in values only is still split into runs of `max_rows`, and loses nothing."""
+    model = Arithmetic()
+    sent = [rows(1, start=10 * n) for n in range(7)]
+    result = answers(make_batcher(model, 3), [make_call(x) for x in sent])
+    assert model.runs == [3, 3, 1]
+    for x, answer in zip(sent, result, strict=True):
+        np.testing.assert_array_equal(values(answer)["sum"], x["a"] + 1)
 
 
 def test_max_rows_of_one_joins_nothing() -> None:
@@ -136,8 +93,8 @@ def test_a_failing_member_fails_alone() -> None:
     bad = rows(1)
     bad["a"][0, 0] = np.nan
     result = answers(make_batcher(model), [make_call(x) for x in (rows(1), bad, rows(2))])
-    assert [answer.code for answer in result] == [Code.OK, Code.INTERNAL, Code.OK]
-    assert result[1].message == "there is a NaN"
+    assert [isinstance(answer, Fault) for answer in result] == [False, True, False]
+    assert result[1] == Fault(Code.INTERNAL, "there is a NaN")
     assert model.runs == [4, 1, 1, 2]
 
 
@@ -169,10 +126,10 @@ def test_expired_calls_do_not_reach_the_model() -> None:
     model = Arithmetic()
     [expired, alive] = answers(
         make_batcher(model),
-        [Call(Encoding.AVRO, b"garbage", time.monotonic() - 1), make_call(rows(1))],
+        [Calls(Encoding.AVRO, [b"garbage"], [time.monotonic() - 1]), make_call(rows(1))],
     )
-    assert expired.code is Code.DEADLINE_EXCEEDED
-    assert alive.code is Code.OK
+    assert fault(expired).code is Code.DEADLINE_EXCEEDED
+    assert values(alive)
 
 
 def test_what_expires_while_others_run_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +149,9 @@ def test_what_expires_while_others_run_is_not_run(monkeypatch: pytest.MonkeyPatc
         make_call(rows(1), deadline=200),
     ]
     result = answers(make_batcher(model), calls)
-    assert [a.code for a in result] == [Code.OK, Code.DEADLINE_EXCEEDED, Code.OK]
+    assert fault(result[1]).code is Code.DEADLINE_EXCEEDED
+    assert values(result[0])
+    assert values(result[2])
     assert len(model.runs) == 2
 
 
@@ -204,109 +163,3 @@ def test_the_latest_deadline_bounds_a_run(monkeypatch: pytest.MonkeyPatch) -> No
     answers(batcher, [make_call(rows(1), deadline=d) for d in (101, 103, 102)])
     answers(batcher, [make_call(rows(1), deadline=d) for d in (101, FAR)])
     assert model.timeouts == [3.0, None]
-
-
-REFUSED: dict[str, tuple[dict[str, Any], str, Sequence[str], Code, str]] = {
-    "missing": (
-        {"a": np.ones((1, 2), np.float32)},
-        "",
-        (),
-        Code.INVALID_ARGUMENT,
-        "input size does not match signature: missing: b; the signature serving_default wants a, b",
-    ),
-    "missing and unexpected": (
-        {"a": np.ones((1, 2), np.float32), "z": np.ones(1)},
-        "",
-        (),
-        Code.INVALID_ARGUMENT,
-        (
-            "input size does not match signature: missing: b; unexpected: z; "
-            "the signature serving_default wants a, b"
-        ),
-    ),
-    "dtype": (
-        {"a": np.ones((1, 2), np.int64), "b": np.ones((1, 1), np.float32)},
-        "",
-        (),
-        Code.INVALID_ARGUMENT,
-        "input 'a' expects float32 but int64 is provided",
-    ),
-    "signature": (
-        {},
-        "nope",
-        (),
-        Code.FAILED_PRECONDITION,
-        (
-            'Serving signature name: "nope" not found in signature def; the model has: '
-            "defaulted, fixed, serving_default, shrinking, text, total"
-        ),
-    ),
-    "filter": (
-        rows(1),
-        "",
-        ("sum", "nope"),
-        Code.INVALID_ARGUMENT,
-        (
-            "output tensor alias not found in signature: nope; outputs expected to be in the set "
-            "{first, sum}"
-        ),
-    ),
-    "duplicate filter": (
-        rows(1),
-        "",
-        ("sum", "first", "sum"),
-        Code.INVALID_ARGUMENT,
-        "duplicate output tensor alias: sum",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_says_what_does_not_fit_the_signature(case: str) -> None:
-    """Every refusal names what was wrong and what was expected."""
-    inputs, name, output_filter, code, message = REFUSED[case]
-    [answer] = answers(make_batcher(Arithmetic()), [make_call(inputs, name, output_filter)])
-    assert (answer.code, answer.message, answer.is_unreadable) == (code, message, False)
-
-
-@pytest.mark.parametrize("encoding", list(Encoding))
-@pytest.mark.parametrize("payload", [b"", b"\xff\x00", b"\xc3\x01" + bytes(40)])
-def test_garbage_is_marked_unreadable_or_refused(encoding: Encoding, payload: bytes) -> None:
-    """No bytes can make more than an answer; to protobuf, no bytes are an empty message."""
-    [answer] = answers(make_batcher(Arithmetic()), [Call(encoding, payload, FAR)])
-    assert answer.code is Code.INVALID_ARGUMENT
-    assert answer.is_unreadable == (encoding is Encoding.AVRO or payload != b"")
-
-
-@st.composite
-def some_calls(draw: st.DrawFn) -> list[Call]:
-    """Calls of all kinds, good and bad."""
-    calls: list[Call] = []
-    for _ in range(draw(st.integers(0, 12))):
-        n = draw(st.integers(0, 4))
-        kind = draw(st.sampled_from(["rows", "rows", "nan", "total", "text", "shrink", "dtype"]))
-        vector = np.array(draw(st.lists(st.integers(-3, 3), min_size=n, max_size=n)), np.float32)
-        match kind:
-            case "rows":
-                width = draw(st.integers(1, 2))
-                calls.append(make_call(rows(n, width, draw(st.integers(0, 9)))))
-            case "nan":
-                calls.append(make_call({**rows(n), "a": np.full((n, 2), np.nan, np.float32)}))
-            case "total":
-                calls.append(make_call({"a": vector}, "total"))
-            case "text":
-                calls.append(make_call({"a": np.array([b"x"] * n, object)}, "text"))
-            case "shrink":
-                calls.append(make_call({"a": vector}, "shrinking"))
-            case _:
-                calls.append(make_call({"a": np.ones(3, np.float32)}, "fixed"))
-    return calls
-
-
-@settings(deadline=None, max_examples=150)
-@given(calls=some_calls(), max_rows=st.integers(1, 12))
-def test_joined_is_as_alone(calls: list[Call], max_rows: int) -> None:
-    """Whatever comes together, every call is answered as if it had come alone."""
-    together = answers(make_batcher(Arithmetic(), max_rows), calls)
-    alone = [answers(make_batcher(Arithmetic(), max_rows), [call])[0] for call in calls]
-    assert together == alone

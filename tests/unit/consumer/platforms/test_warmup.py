@@ -23,11 +23,11 @@ def test_predictions_become_calls_without_a_deadline() -> None:
     """A recorded prediction is the request that was recorded."""
     [call] = warmup.calls([RECORD])
     assert call is not None
-    assert (call.encoding, call.payload) == (
+    assert (call.encoding, call.payloads) == (
         Encoding.TENSORFLOW_SERVING,
-        REQUEST.SerializeToString(),
+        [REQUEST.SerializeToString()],
     )
-    assert call.deadline_seconds == float("inf")
+    assert call.deadlines_seconds == [float("inf")]
 
 
 def test_other_kinds_are_passed_over() -> None:

@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.consumer.core.calls import Answer, Call, Encoding
+from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.workers import frames
 
-calls = st.builds(Call, st.sampled_from(Encoding), st.binary(), st.floats(allow_nan=False))
+calls = st.builds(
+    Calls, st.sampled_from(Encoding), st.lists(st.binary()), st.lists(st.floats(allow_nan=False))
+)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
-answers = st.builds(Answer, st.sampled_from(Code), st.binary(), texts, st.booleans())
+faults = st.builds(Fault, st.sampled_from(Code), texts, st.booleans())
 
 
 def body(frame: bytes | bytearray) -> bytes:
@@ -23,20 +25,27 @@ def body(frame: bytes | bytearray) -> bytes:
 
 
 @given(number=st.integers(0, 2**40), sent=st.lists(calls, max_size=5))
-def test_calls_arrive_as_sent(number: int, sent: list[Call]) -> None:
+def test_calls_arrive_as_sent(number: int, sent: list[Calls]) -> None:
     """Calls keep their bytes, encoding and deadline, infinite ones included."""
     message = frames.Run(number, sent)
     assert frames.decode_to_worker(body(frames.encode(message))) == message
 
 
-@given(number=st.integers(0, 2**40), sent=st.lists(answers, max_size=5))
-def test_answers_arrive_as_sent(number: int, sent: list[Answer]) -> None:
+@given(
+    number=st.integers(0, 2**40),
+    positions=st.none() | st.lists(st.integers(0, 2**32)),
+    payloads=st.lists(st.binary(), max_size=5),
+    failed=st.dictionaries(st.integers(0, 2**32), faults, max_size=5),
+)
+def test_answers_arrive_as_sent(
+    number: int, positions: list[int] | None, payloads: list[bytes], failed: dict[int, Fault]
+) -> None:
     """Answers come back with their types."""
-    message = frames.Ran(number, list(range(len(sent))), sent)
+    message = frames.Ran(number, positions, payloads, failed)
     received = frames.decode_from_worker(body(frames.encode(message)))
     assert received == message
     assert isinstance(received, frames.Ran)
-    assert all(isinstance(answer.code, Code) for answer in received.answers)
+    assert all(isinstance(fault.code, Code) for fault in received.faults.values())
 
 
 @given(data=st.binary(max_size=64))
