@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Self
 
@@ -24,15 +25,23 @@ class FakeProcess:
         self.stream, self._other = socket.socketpair()
         self.stream.setblocking(False)
         self.exited: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._is_open = False
 
     def kill(self) -> None:
         """End."""
         if not self.exited.done():
             self.exited.set_result("killed by SIGKILL")
-            self._other.close()
+            if not self._is_open:  # An open stream ends with the other end.
+                self._other.close()
+
+    def close(self) -> None:
+        """Close both ends, connected or not."""
+        self.stream.close()
+        self._other.close()
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return the worker's end of the stream."""
+        self._is_open = True
         return await asyncio.open_connection(sock=self._other)
 
 
@@ -50,18 +59,29 @@ class FakeWorker:
         self.writer = writer
 
     @classmethod
-    async def connected(cls) -> Self:
+    async def connected(cls, process: FakeProcess | None = None) -> Self:
         """Return a worker whose link is open."""
-        process = FakeProcess()
+        process = process or FakeProcess()
         link = Link(process)
-        await link.open()
-        return cls(link, *await process.open())
+        try:
+            await link.open()
+            return cls(link, *await process.open())
+        except BaseException:
+            process.close()
+            raise
 
     async def close(self) -> None:
         """Close both ends."""
-        self.writer.close()
         self.link.kill()
-        await self.writer.wait_closed()
+        await self.die()
+        while not self.link.is_lost:
+            await asyncio.sleep(0)
+
+    async def die(self) -> None:
+        """End, as a process that is killed does."""
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
 
     async def receive(self) -> frames.ToWorker:
         """Return the next message."""
@@ -83,10 +103,6 @@ class FakeWorker:
         chosen = [everything[place] for place in positions] if positions else everything
         ran = frames.Ran(run.id, list(positions) if positions else None, chosen, {})
         self.writer.write(frames.encode(ran))
-
-    def die(self) -> None:
-        """End, as a process that is killed does."""
-        self.writer.close()
 
     async def sees_nothing(self) -> bool:
         """Whether nothing has been sent: a later message is the next one to arrive."""
