@@ -185,12 +185,14 @@ class WorkerServable:
         return False
 
     def _count_death(self) -> None:
-        """Count a death against the version, if it may be the version's fault.
+        """Count a death against the version, unless it answers requests.
 
-        What kills a worker that has answered before is most likely a request, and requests have
-        their own bound of deaths. Suspects prove it when one of them is answered.
+        What kills a worker that answers others is most likely a request, and requests have their
+        own bound of deaths. Only suspects that die one after the other tell of the version.
         """
         has_answered = self._dispatcher.has_answered
+        if has_answered:
+            self._deaths.clear()
         if self._dispatcher.is_testing:
             self._tests_in_vain += float("-inf") if has_answered else 1
             return
