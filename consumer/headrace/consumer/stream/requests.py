@@ -163,6 +163,7 @@ class Requests:
         seconds, topic = 0.0, ""
         for index, message in enumerate(self.messages):
             echo: OutHeaders = []
+            deadline: bytes | None = None
             key = message.key
             is_large = key is not None and len(key) > LARGE_BYTES
             for pair in message.headers:
@@ -177,15 +178,17 @@ class Requests:
                         last_reply, topic = raw, raw.decode(errors="replace")
                     self.replies[index] = topic
                 elif name == _DEADLINE_MS:
-                    if raw != last_deadline:
-                        seconds = self._deadline(index, raw)
-                        last_deadline = raw if seconds > self._now else None
-                    self.deadlines[index] = seconds
+                    deadline = raw
                 elif name == _TRACEPARENT:
                     echo = [*_others(echo, name), pair]
                     is_large = is_large or len(raw) > LARGE_BYTES
                 elif name == _CONTENT_TYPE:
                     self._read_content(index, raw)
+            if deadline is not None:
+                if deadline != last_deadline:
+                    seconds = self._deadline(index, deadline)
+                    last_deadline = deadline if seconds > self._now else None
+                self.deadlines[index] = seconds
             self.echoes.append(echo)
             if is_large:
                 self.large.add(index)
