@@ -22,6 +22,8 @@ from headrace.schemas.topics import AnswerHeader, RequestHeader
 
 _MAX_MESSAGE_CHARACTERS: Final = 1024
 _MAX_SHOWN_CHARACTERS: Final = 100
+# What takes so much takes every answer whose parts are not large: key, two headers, value, origin.
+_ROOMY_BYTES: Final = 5 * LARGE_BYTES
 
 
 class Replies:
@@ -135,7 +137,8 @@ class _Composer:
             if topic != last_topic:
                 last_topic = topic
                 place, partition, destination = replies.place(topic, message)
-                is_plain = destination is not None and replies.refusal(place) is None
+                is_roomy = destination is not None and destination.max_bytes >= _ROOMY_BYTES
+                is_plain = is_roomy and replies.refusal(place) is None
                 rows = self._parcel(place, partition, destination).rows
             if is_plain and index not in special and len(payload) <= LARGE_BYTES:
                 rows.append((message.key, payload, [*echo, *origin]))
