@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 from headrace.consumer.core.calls import Answers, Calls
 from headrace.consumer.core.errors import LoadError
 from headrace.consumer.core.ids import ServableId
