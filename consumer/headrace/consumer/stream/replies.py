@@ -23,6 +23,8 @@ from headrace.schemas.writer_schemas import HEADER_BYTES
 
 _MAX_MESSAGE_CHARACTERS: Final = 1024
 _MAX_SHOWN_CHARACTERS: Final = 100
+# What takes so much takes every answer whose parts are not large: key, two headers, value, origin.
+_ROOMY_BYTES: Final = 5 * LARGE_BYTES
 
 
 class Replies:
@@ -145,7 +147,8 @@ class _Composer:
     def _rows(self, topic: str | None, message: Message) -> tuple[list[Row], bool]:
         """Return the rows of the parcel for a topic, and whether it takes what fits."""
         place, partition, destination = self._replies.place(topic, message)
-        is_plain = destination is not None and self._replies.refusal(place) is None
+        is_roomy = destination is not None and destination.max_bytes >= _ROOMY_BYTES
+        is_plain = is_roomy and self._replies.refusal(place) is None
         return self._parcel(place, partition, destination).rows, is_plain
 
     def _parcel(self, topic: str, partition: int, destination: Destination | None) -> Parcel:

@@ -213,7 +213,8 @@ class Requests:
     def _common_kind(self) -> Kind | None:
         """Return the kind of all records, if they are alike at first sight."""
         values = self.values
-        if not values or not self._is_simple or self.faults or None in values:
+        is_taken = bool(self.faults or self.refused_replies)
+        if not values or is_taken or not self._is_simple or None in values:
             return None
         first = values[0]
         prefix = route_bytes(first) if first else b""
@@ -244,6 +245,8 @@ class Requests:
     def _read_each(self, index: int, headers: Echo, last: _Last) -> Echo:
         """Read the headers of one record, and return those to echo."""
         echo: OutHeaders = []
+        deadline: bytes | None = None
+        content_type: bytes | None = None
         for pair in headers:
             name, raw = pair
             if raw is None:
@@ -256,15 +259,19 @@ class Requests:
                     last.reply, last.topic = raw, raw.decode(errors="replace")
                 self.replies[index] = last.topic
             elif name == _DEADLINE_MS:
-                if raw != last.deadline:
-                    last.seconds = self._deadline(index, raw)
-                    last.deadline = raw if last.seconds > self._now else None
-                self.deadlines[index] = last.seconds
+                deadline = raw
             elif name == _TRACEPARENT:
                 echo = [*_others(echo, name), pair]
             elif name == _CONTENT_TYPE:
-                self._is_simple = False
-                self._read_content(index, raw)
+                content_type = raw
+        if deadline is not None:
+            if deadline != last.deadline:
+                last.seconds = self._deadline(index, deadline)
+                last.deadline = deadline if last.seconds > self._now else None
+            self.deadlines[index] = last.seconds
+        if content_type is not None:
+            self._is_simple = False
+            self._read_content(index, content_type)
         if any(len(raw) > LARGE_BYTES for _, raw in echo):
             self.large.add(index)
         return echo
