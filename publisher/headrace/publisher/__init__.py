@@ -28,7 +28,9 @@ from headrace.publisher.events import Configured, Forgotten, Published, Retired
 from headrace.publisher.inference import Inference, make_request
 from headrace.publisher.models import ModelPublisher
 from headrace.publisher.requests import InferenceClient
+from headrace.publisher.security import KafkaSecurity
 from headrace.publisher.sync import SyncModelPublisher
+from headrace.publisher.tokens import TokenProvider
 
 __all__ = [
     "BrokerRefused",
@@ -42,6 +44,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidModel",
     "KafkaConnection",
+    "KafkaSecurity",
     "LogConflict",
     "ModelPublisher",
     "NotServed",
@@ -54,6 +57,7 @@ __all__ = [
     "StillPublished",
     "StoreError",
     "SyncModelPublisher",
+    "TokenProvider",
     "TopicMismatch",
     "UnknownVersion",
     "VersionConflict",

@@ -4,7 +4,8 @@ from headrace.cli.broker import config
 
 
 def _properties(*, port: int, controller_port: int) -> dict[str, str]:
-    text = config.server_properties(port=port, controller_port=controller_port)
+    ports = config.Ports(clients=port, controller=controller_port, plain=port)
+    text = config.server_properties(ports)
     return dict(line.split("=", 1) for line in text.splitlines())
 
 

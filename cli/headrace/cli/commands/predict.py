@@ -114,7 +114,7 @@ def _ask_kafka(
     async def work() -> str:
         inputs, dtypes = written
         values = arrays(read_inputs(inputs), parse_dtypes(dtypes))
-        connection = KafkaConnection(servers)
+        connection = KafkaConnection.from_environment(servers)
         return line(*await ask(connection, route, signature, values, timeout))
 
     typer.echo(run(work()))
