@@ -21,6 +21,7 @@ from headrace.publisher.clients import (
     create_conn,
 )
 from headrace.publisher.security import KafkaSecurity, variable
+from headrace.publisher.tokens import TokenUnavailable
 
 _NAME_MISMATCHES: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER", "UNEXPECTED_EOF", "PACKET_LENGTH")
@@ -90,6 +91,8 @@ async def _ask(
 
 def _in_words(error: BaseException, security: KafkaSecurity, host: str) -> Refusal:
     """Say what an error on the way in means."""
+    if isinstance(error, TokenUnavailable):
+        return Refusal(error.reason, f"check {variable('sasl_oauth_token_provider')}")
     # A connection that ends during a request raises a bare error with the true one as its cause;
     # with TLS 1.3 the verdict on a client's certificate comes that way.
     cause = (error.__cause__ if isinstance(error, KafkaConnectionError) else None) or error

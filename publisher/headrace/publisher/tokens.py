@@ -28,6 +28,14 @@ class TokenProvider(Protocol):
         ...
 
 
+class TokenUnavailable(KafkaConnectionError):
+    """The provider gave no token; it may in a moment."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class _Function:
     """An async function as a provider."""
 
@@ -45,9 +53,9 @@ class _ClientProvider(AbstractTokenProvider):
         try:
             token: object = await self._provider.token()
         except Exception as error:  # door: somebody else's code
-            raise KafkaConnectionError(f"the token provider failed: {error!r}") from error
+            raise TokenUnavailable(f"the token provider failed: {error!r}") from error
         if not isinstance(token, str) or not token:
-            raise KafkaConnectionError(
+            raise TokenUnavailable(
                 f"the token provider gave {type(token).__name__} instead of a token as str"
             )
         return token
