@@ -28,7 +28,9 @@ async def test_serves_over_sasl_and_tls(guarded: Guarded, unique_name: str, tmp_
     async with deployment(site, **flags(known)) as (node, publisher):
         await publisher.publish("m", 1, model("half_plus_two"), wait="fleet", timeout=60)
         async with site.client() as client:
-            answer = await client.infer("m", {"x": np.float32([[1], [2]])}, timeout=30)
+            answer = await client.infer(
+                "m", {"x": np.array([[1.0], [2.0]], np.float32)}, timeout=30
+            )
         assert answer.outputs["y"].tolist() == [[2.5], [3.0]]
         assert await node.stop() == 0
 

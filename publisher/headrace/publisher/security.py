@@ -1,24 +1,22 @@
 """How Headrace proves to Kafka who it is, and makes sure that Kafka is who it should be.
 
 One group of settings for every Kafka client of the product: TLS with or without a client
-certificate, and a login by SASL. Owns what may be combined with what, the variables that set it,
-and the reading of files when a client is opened, so that renewed ones count from the next client
-on. Opens no connection.
+certificate, and a login by SASL. Owns what may be combined with what, and the variables that set
+it. Files are read when a client is opened, so that renewed ones count from the next client on.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
-import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, Self, cast, get_args
+from typing import Any, Final, Literal, Self, cast, get_args
 
-from headrace.publisher.errors import InvalidArgument
-from headrace.publisher.tokens import WHERE, TokenProvider, as_client_provider, check_reference
+from headrace.publisher.errors import InvalidSecurity
+from headrace.publisher.tls import client_context
+from headrace.publisher.tokens import TokenProvider, as_client_provider, check_reference
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
@@ -43,7 +41,7 @@ class KafkaSecurity:
     **Concurrency:** immutable; share it freely. No secret is part of its repr.
 
     Raises:
-        InvalidArgument: settings that contradict each other, or lack something.
+        InvalidSecurity: settings that contradict each other, or lack something.
     """
 
     security_protocol: str = ""
@@ -58,7 +56,7 @@ class KafkaSecurity:
     sasl_oauth_token_provider: str | TokenProvider | None = None
 
     def __post_init__(self) -> None:
-        """Raise InvalidArgument unless the settings fit together."""
+        """Raise InvalidSecurity unless the settings fit together."""
         _check_word("security_protocol", self.security_protocol, _PROTOCOLS)
         _check_word("sasl_mechanism", self.sasl_mechanism, _MECHANISMS)
         self._check_tls()
@@ -71,7 +69,7 @@ class KafkaSecurity:
         These are the variables that a node's settings read, so that tools and nodes agree.
 
         Raises:
-            InvalidArgument: as the class.
+            InvalidSecurity: as the class.
         """
         variables = os.environ if environment is None else environment
         return cls.from_texts({name: variables.get(variable(name), "") for name in cls.names()})
@@ -109,12 +107,12 @@ class KafkaSecurity:
         return self.protocol.startswith("SASL")
 
     def check_hosts(self, hosts: Iterable[str]) -> None:
-        """Raise InvalidArgument if a secret would leave this machine in the clear."""
+        """Raise InvalidSecurity if a secret would leave this machine in the clear."""
         if self.has_tls or self.sasl_mechanism not in _NEEDS_TLS:
             return
         far = [host for host in hosts if not _is_loopback(host)]
         if far:
-            _refuse(
+            raise InvalidSecurity(
                 f"{self.sasl_mechanism} over {self.protocol} would send the secret to "
                 f"{', '.join(far)} in the clear; use security_protocol SASL_SSL (or a SCRAM "
                 "mechanism)"
@@ -124,13 +122,18 @@ class KafkaSecurity:
         """Return the keyword arguments of an aiokafka client; files are read now.
 
         Raises:
-            InvalidArgument: a file cannot be used, or the token provider cannot be made.
+            InvalidSecurity: a file cannot be used, or the token provider cannot be made.
         """
         if self.protocol == "PLAINTEXT":
             return {}
         arguments: dict[str, Any] = {"security_protocol": self.protocol}
         if self.has_tls:
-            arguments["ssl_context"] = self._ssl_context()
+            arguments["ssl_context"] = client_context(
+                self.ssl_ca_file,
+                self.ssl_certificate_file,
+                self.ssl_key_file,
+                self.ssl_key_password,
+            )
         if self.has_login:
             arguments["sasl_mechanism"] = self.sasl_mechanism
         if self.has_login and self.sasl_oauth_token_provider:
@@ -143,27 +146,33 @@ class KafkaSecurity:
 
     def _check_tls(self) -> None:
         if not self.has_tls and (given := self._given("ssl_")):
-            _refuse(
+            raise InvalidSecurity(
                 f"{', '.join(given)} and {self.protocol}, which uses no TLS, exclude each other"
             )
         if self.ssl_key_file and not self.ssl_certificate_file:
-            _refuse("ssl_key_file is given without the ssl_certificate_file that it belongs to")
+            raise InvalidSecurity(
+                "ssl_key_file is given without the ssl_certificate_file that it belongs to"
+            )
         if self.ssl_key_password and not self.ssl_certificate_file:
-            _refuse("ssl_key_password is given without a key; give ssl_certificate_file too")
+            raise InvalidSecurity(
+                "ssl_key_password is given without a key; give ssl_certificate_file too"
+            )
 
     def _check_sasl(self) -> None:
         given = self._given("sasl_")
         if not self.has_login:
             if given and self.security_protocol:
-                _refuse(
+                raise InvalidSecurity(
                     f"{', '.join(given)} and {self.protocol}, which has no login, exclude each "
                     "other; use SASL_SSL or leave the protocol out"
                 )
             if given:
-                _refuse(f"{', '.join(given)} without sasl_mechanism; {_one_of(_MECHANISMS)}")
+                raise InvalidSecurity(
+                    f"{', '.join(given)} without sasl_mechanism; {_one_of(_MECHANISMS)}"
+                )
             return
         if not self.sasl_mechanism:
-            _refuse(f"{self.protocol} needs a sasl_mechanism; {_one_of(_MECHANISMS)}")
+            raise InvalidSecurity(f"{self.protocol} needs a sasl_mechanism; {_one_of(_MECHANISMS)}")
         if self.sasl_mechanism == "OAUTHBEARER":
             self._check_token_login(given)
         else:
@@ -171,21 +180,27 @@ class KafkaSecurity:
 
     def _check_token_login(self, given: list[str]) -> None:
         if not self.sasl_oauth_token_provider:
-            _refuse("OAUTHBEARER needs sasl_oauth_token_provider, for example my_tokens:provider")
+            raise InvalidSecurity(
+                "OAUTHBEARER needs sasl_oauth_token_provider, for example my_tokens:provider"
+            )
         if unused := [name for name in given if name in _LOGIN]:
-            _refuse(f"OAUTHBEARER takes a token provider, and no {', '.join(unused)}")
+            raise InvalidSecurity(f"OAUTHBEARER takes a token provider, and no {', '.join(unused)}")
         check_reference(self.sasl_oauth_token_provider)
 
     def _check_password_login(self) -> None:
         if self.sasl_oauth_token_provider:
-            _refuse(f"sasl_oauth_token_provider is for OAUTHBEARER, not for {self.sasl_mechanism}")
+            raise InvalidSecurity(
+                f"sasl_oauth_token_provider is for OAUTHBEARER, not for {self.sasl_mechanism}"
+            )
         if self.sasl_password and self.sasl_password_file:
-            _refuse("sasl_password and sasl_password_file are both given; give one")
+            raise InvalidSecurity("sasl_password and sasl_password_file are both given; give one")
         missing = [] if self.sasl_username else ["sasl_username"]
         if not self.sasl_password and not self.sasl_password_file:
             missing.append("sasl_password or sasl_password_file")
         if missing:
-            _refuse(f"{self.sasl_mechanism} needs {' and '.join(missing)}, which is missing")
+            raise InvalidSecurity(
+                f"{self.sasl_mechanism} needs {' and '.join(missing)}, which is missing"
+            )
 
     def _given(self, prefix: str) -> list[str]:
         return [name for name in self.names() if name.startswith(prefix) and getattr(self, name)]
@@ -196,55 +211,14 @@ class KafkaSecurity:
         try:
             text = self.sasl_password_file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            _refuse(f"sasl_password_file {self.sasl_password_file} cannot be read: {error}", error)
+            raise InvalidSecurity(
+                f"sasl_password_file {self.sasl_password_file} cannot be read: {error}"
+            ) from error
         # What editors and `echo` put at the end is no part of a password.
         password = text.rstrip("\r\n")
         if not password:
-            _refuse(f"sasl_password_file {self.sasl_password_file} is empty")
+            raise InvalidSecurity(f"sasl_password_file {self.sasl_password_file} is empty")
         return password
-
-    def _ssl_context(self) -> ssl.SSLContext:
-        files = (self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file)
-        stamps: list[tuple[int, ...]] = []
-        for name, path in zip(("ca", "certificate", "key"), files, strict=True):
-            try:
-                if path:
-                    path.open("rb").close()
-                    state = path.stat()
-                    stamps.append((state.st_ino, state.st_size, state.st_mtime_ns))
-            except OSError as error:
-                _refuse(f"ssl_{name}_file {path} cannot be read: {error.strerror}", error)
-        return _context(*files, self.ssl_key_password, tuple(stamps))
-
-
-@lru_cache(maxsize=8)
-def _context(
-    ca: Path | None,
-    certificate: Path | None,
-    key: Path | None,
-    key_password: str,
-    _stamps: tuple[tuple[int, ...], ...],
-) -> ssl.SSLContext:
-    """Make a context; it is kept as long as the files stay as they are.
-
-    A node opens a client for each partition, and reading the system's authorities takes 20 ms.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca)
-    except (OSError, ValueError) as error:
-        _refuse(f"ssl_ca_file {ca} holds no certificate authority in PEM: {error}", error)
-    if certificate:
-        # With nothing to give, OpenSSL would ask on the terminal.
-        try:
-            context.load_cert_chain(certificate, key, password=lambda: key_password)
-        except (OSError, ValueError) as error:
-            _refuse(
-                f"ssl_certificate_file {certificate} and its key (in {key or certificate}) cannot "
-                f"be used, as PEM with ssl_key_password {'set' if key_password else 'not set'}: "
-                f"{error}",
-                error,
-            )
-    return context
 
 
 def variable(name: str) -> str:
@@ -261,12 +235,8 @@ def _is_loopback(host: str) -> bool:
 
 def _check_word(name: str, word: str, known: tuple[str, ...]) -> None:
     if word and word not in known:
-        _refuse(f"{name} {word!r} is not known; {_one_of(known)}")
+        raise InvalidSecurity(f"{name} {word!r} is not known; {_one_of(known)}")
 
 
 def _one_of(words: tuple[str, ...]) -> str:
     return f"give one of {', '.join(words)}"
-
-
-def _refuse(what: str, cause: Exception | None = None) -> NoReturn:
-    raise InvalidArgument(f"{WHERE}: {what}") from cause

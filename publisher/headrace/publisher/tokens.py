@@ -10,9 +10,8 @@ from functools import lru_cache
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from headrace.publisher.clients import AbstractTokenProvider, KafkaConnectionError
-from headrace.publisher.errors import InvalidArgument
+from headrace.publisher.errors import InvalidSecurity
 
-WHERE: Final = "Kafka security settings (HEADRACE_KAFKA_…)"
 _REFERENCE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -51,7 +50,7 @@ class _ClientProvider(AbstractTokenProvider):
 
     async def token(self) -> str:
         try:
-            token: object = await self._provider.token()
+            token = cast("object", await self._provider.token())
         except Exception as error:  # door: somebody else's code
             raise TokenUnavailable(f"the token provider failed: {error!r}") from error
         if not isinstance(token, str) or not token:
@@ -66,10 +65,10 @@ class _ClientProvider(AbstractTokenProvider):
 
 
 def check_reference(provider: str | TokenProvider | None) -> None:
-    """Raise InvalidArgument if a provider's reference is not of the form `module:name`."""
+    """Raise InvalidSecurity if a provider's reference is not of the form `module:name`."""
     if isinstance(provider, str) and not _REFERENCE.fullmatch(provider):
-        raise InvalidArgument(
-            f"{WHERE}: sasl_oauth_token_provider {provider!r} is not module:name, "
+        raise InvalidSecurity(
+            f"sasl_oauth_token_provider {provider!r} is not module:name, "
             "for example my_tokens:provider"
         )
 
@@ -78,7 +77,7 @@ def as_client_provider(provider: str | TokenProvider) -> AbstractTokenProvider:
     """Return the provider for aiokafka.
 
     Raises:
-        InvalidArgument: the reference cannot be imported, or names nothing that gives tokens.
+        InvalidSecurity: the reference cannot be imported, or names nothing that gives tokens.
     """
     return _ClientProvider(_resolved(provider) if isinstance(provider, str) else provider)
 
@@ -93,12 +92,12 @@ def _resolved(reference: str) -> TokenProvider:
             found = getattr(found, part)
         made = _Function(found) if inspect.iscoroutinefunction(found) else found()
     except Exception as error:  # door: somebody else's code
-        raise InvalidArgument(
-            f"{WHERE}: sasl_oauth_token_provider {reference!r} cannot be made: {error!r}"
+        raise InvalidSecurity(
+            f"sasl_oauth_token_provider {reference!r} cannot be made: {error!r}"
         ) from error
     if not inspect.iscoroutinefunction(getattr(made, "token", None)):
-        raise InvalidArgument(
-            f"{WHERE}: sasl_oauth_token_provider {reference!r} made a "
+        raise InvalidSecurity(
+            f"sasl_oauth_token_provider {reference!r} made a "
             f"{type(made).__name__}, which has no `async def token(self) -> str`"
         )
     return cast("TokenProvider", made)

@@ -11,10 +11,20 @@ from headrace.publisher import InvalidArgument, KafkaConnection, KafkaSecurity
 from tests.certificates import Authority
 
 CA = Path("ca.pem")
-LOGIN = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "u", "sasl_password": "hush"}
+LOGIN: dict[str, Any] = {
+    "sasl_mechanism": "SCRAM-SHA-512",
+    "sasl_username": "u",
+    "sasl_password": "hush",
+}
 PLAIN = LOGIN | {"sasl_mechanism": "PLAIN"}
 TOKENS = "tests.guarded:UnsignedTokens"
-OAUTH = {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": TOKENS}
+OAUTH: dict[str, Any] = {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": TOKENS}
+
+
+def made(**settings: object) -> KafkaSecurity:
+    """Return settings out of parts."""
+    values: dict[str, Any] = settings
+    return KafkaSecurity(**values)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +47,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 )
 def test_protocol_follows_from_the_other_settings(settings: dict[str, Any], protocol: str) -> None:
     """A login goes over TLS unless the contrary is said."""
-    assert KafkaSecurity(**settings).protocol == protocol
+    assert made(**settings).protocol == protocol
 
 
 @pytest.mark.parametrize(
@@ -64,23 +74,23 @@ def test_protocol_follows_from_the_other_settings(settings: dict[str, Any], prot
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], words: str) -> None:
     """The message names them, and never a password."""
     with pytest.raises(InvalidArgument, match=words) as refusal:
-        KafkaSecurity(**settings)
+        made(**settings)
     assert "hush" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("settings", [PLAIN, OAUTH])
 def test_a_secret_leaves_the_machine_only_by_tls(settings: dict[str, Any]) -> None:
     """PLAIN and OAUTHBEARER send it as it is: without TLS to this machine alone."""
-    bare = KafkaSecurity(**settings, security_protocol="SASL_PLAINTEXT")
+    bare = made(**settings, security_protocol="SASL_PLAINTEXT")
     KafkaConnection("localhost:9092,127.0.0.2:1,[::1]:2", security=bare)
     with pytest.raises(InvalidArgument, match=r"to kafka\.example in the clear; use"):
         KafkaConnection("localhost:9092,kafka.example:9092", security=bare)
-    KafkaConnection("kafka.example:9092", security=KafkaSecurity(**settings))
+    KafkaConnection("kafka.example:9092", security=made(**settings))
 
 
 def test_a_password_is_not_shown() -> None:
     """Neither by the settings nor by a connection that has them."""
-    security = KafkaSecurity(**LOGIN, ssl_certificate_file=CA, ssl_key_password="hush")
+    security = made(**LOGIN, ssl_certificate_file=CA, ssl_key_password="hush")
     assert "hush" not in repr(security)
     assert "hush" not in repr(KafkaConnection("k:1", security=security))
 
@@ -98,14 +108,14 @@ def test_variables_say_everything() -> None:
         }
     )
     assert connection.bootstrap_servers == "k:1"
-    assert connection.security == KafkaSecurity(**PLAIN, ssl_ca_file=Path.home() / "ca.pem")
+    assert connection.security == made(**PLAIN, ssl_ca_file=Path.home() / "ca.pem")
     assert KafkaConnection.from_environment("j:2", environment={}) == KafkaConnection("j:2")
 
 
 def test_a_password_file_is_read_for_each_client(tmp_path: Path) -> None:
     """So that a password may be changed under a running program; a last line end is no part."""
     file = tmp_path / "password"
-    security = KafkaSecurity(**LOGIN | {"sasl_password": ""}, sasl_password_file=file)
+    security = made(**LOGIN | {"sasl_password": ""}, sasl_password_file=file)
     for written in ("one\n", " two \r\n"):
         file.write_text(written)
         assert security.client_arguments()["sasl_plain_password"] == written.rstrip("\r\n")
@@ -117,7 +127,7 @@ def test_an_unusable_password_file_is_named(tmp_path: Path, written: bytes | Non
     file = tmp_path / "password"
     if written is not None:
         file.write_bytes(written)
-    security = KafkaSecurity(**LOGIN | {"sasl_password": ""}, sasl_password_file=file)
+    security = made(**LOGIN | {"sasl_password": ""}, sasl_password_file=file)
     with pytest.raises(InvalidArgument, match=f"sasl_password_file {file} (cannot|is empty)"):
         security.client_arguments()
 
@@ -139,20 +149,20 @@ def test_unusable_tls_files_are_named(authority: Authority, tmp_path: Path) -> N
     one, other = authority.issue("one"), authority.issue("other")
     (tmp_path / "empty.pem").touch()
 
-    def refused(words: str, **settings: str | Path) -> None:
+    def refused(words: str, **settings: object) -> None:
         with pytest.raises(InvalidArgument, match=words) as refusal:
-            KafkaSecurity(**settings).client_arguments()  # type: ignore[arg-type]
+            made(**settings).client_arguments()
         assert "hush" not in str(refusal.value)
 
-    refused("ssl_ca_file .*ca.pem cannot be read: No such", ssl_ca_file=tmp_path / "ca.pem")
+    refused("ssl_ca_file .*ca.pem cannot be read: .*No such", ssl_ca_file=tmp_path / "ca.pem")
     refused("ssl_ca_file .*empty.pem holds no", ssl_ca_file=tmp_path / "empty.pem")
-    certificate = {"ssl_certificate_file": one.certificate}
+    certificate: dict[str, Any] = {"ssl_certificate_file": one.certificate}
     refused("ssl_key_file .* cannot be read", **certificate, ssl_key_file=tmp_path / "key.pem")
     refused("one.pem and its key .*MISMATCH", **certificate, ssl_key_file=other.key)
     locked = certificate | {"ssl_key_file": one.locked("open sesame")}
     refused("ssl_key_password not set", **locked)
     refused("ssl_key_password set", **locked, ssl_key_password="hush")
-    KafkaSecurity(**locked, ssl_key_password="open sesame").client_arguments()
+    made(**locked, ssl_key_password="open sesame").client_arguments()
 
 
 @pytest.mark.parametrize(
@@ -166,6 +176,6 @@ def test_unusable_tls_files_are_named(authority: Authority, tmp_path: Path) -> N
 )
 def test_a_token_provider_that_cannot_be_made_is_named(reference: str, words: str) -> None:
     """Before anything connects."""
-    security = KafkaSecurity(**OAUTH | {"sasl_oauth_token_provider": reference})
+    security = made(**OAUTH | {"sasl_oauth_token_provider": reference})
     with pytest.raises(InvalidArgument, match=words):
         security.client_arguments()
