@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ async def test_a_node_with_settings_that_do_not_fit_ends(
 ) -> None:
     """One line and exit code 1, before it looks for Kafka."""
     async with Site(KafkaConnection(), unique_name, tmp_path).node(**settings) as node:
-        assert await node.process.wait() == 1
+        async with asyncio.timeout(30):
+            assert await node.process.wait() == 1
     assert len(node.plain) == 1
     assert words in node.plain[0]

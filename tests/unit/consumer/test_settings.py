@@ -87,12 +87,12 @@ def test_no_password_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "hush" not in printed
     assert "# kafka_sasl_password is set, and not shown" in printed
     assert "# kafka_ssl_key_password is not set" in printed
-    (tmp_path / "h.toml").write_text('kafka_sasl_password = ["hush"]\nkafka_password = "hush"')
+    (tmp_path / "h.toml").write_text('kafka_sasl_password = ["hush"]\nkafka_pasword = "hush"')
     assert main(["--config", str(tmp_path / "h.toml")]) == 2
     message = capsys.readouterr().err
     assert "hush" not in message
     assert "kafka_sasl_password" in message
-    assert "kafka_password" in message
+    assert "kafka_pasword" in message
 
 
 def test_security_settings_reach_the_connection() -> None:
