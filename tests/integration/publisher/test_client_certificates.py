@@ -12,6 +12,8 @@ from tests.certificates import Authority, Identity
 from tests.guarded import Guarded, certificate_broker
 from tests.integration.cli.programs import headrace
 
+pytestmark = pytest.mark.usefixtures("abrupt_goodbyes")
+
 
 @pytest.fixture(scope="module")
 def demanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:

@@ -13,6 +13,8 @@ from tests.certificates import Authority
 from tests.guarded import PASSWORD, Guarded, UnsignedTokens
 from tests.integration.cli.programs import headrace
 
+pytestmark = pytest.mark.usefixtures("abrupt_goodbyes")
+
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
