@@ -168,7 +168,7 @@ class Requests:
             is_large = key is not None and len(key) > LARGE_BYTES
             for pair in message.headers:
                 name, raw = pair
-                if raw is None:
+                if raw is None:  # pyright: ignore[reportUnnecessaryComparison] - Kafka allows it
                     continue
                 if name == _CORRELATION_ID:
                     echo = [pair, *_others(echo, name)] if echo else [pair]
