@@ -29,7 +29,6 @@ from headrace.schemas.topics import Topics
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 
 _TOPICS = Topics()
 
@@ -134,7 +133,7 @@ class Settings(KafkaSettings, BaseSettings):
         DeliveryGuarantee.EXACTLY_ONCE,
         description="answers over Kafka: exactly_once, or at_least_once for less latency",
     )
-    transaction_interval_seconds: NotNegative = Field(
+    transaction_interval_seconds: Annotated[float, Field(ge=0, le=5)] = Field(
         0.05,
         description="shortest time between two transactions of a partition that has few requests",
     )
