@@ -186,6 +186,7 @@ def _stream_options(settings: Settings) -> StreamOptions:
         group=settings.group,
         node=settings.node,
         default_deadline_seconds=settings.default_timeout_seconds,
+        session_timeout_seconds=settings.session_timeout_seconds,
         # A rebalance waits for it, and aiokafka waits 40 s for a rebalance.
         drain_timeout_seconds=min(settings.drain_seconds, 25.0),
     )
