@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup quickstart test check format bench protos lock clean
+.PHONY: help setup quickstart test chaos check format bench protos lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ quickstart: $(STAMP)  ## broker, node, continuous training and two clients, live
 
 test: $(STAMP)  ## the whole suite, on a real Kafka broker and real models
 	$(BIN)/pytest $(ARGS)
+
+chaos: $(STAMP)  ## kill and freeze everything at random for minutes, and miss no answer
+	$(BIN)/python -m tests.chaos.run $(ARGS)
 
 check: $(STAMP)  ## what CI demands besides the tests
 	$(BIN)/ruff format --check .

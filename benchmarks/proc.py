@@ -61,10 +61,11 @@ def cpu_seconds(pid: int) -> float:
 
 def named(pids: list[int], prefix: str) -> list[int]:
     """Return those whose process name begins with `prefix`."""
-    return [pid for pid in pids if _name(pid).startswith(prefix)]
+    return [pid for pid in pids if name(pid).startswith(prefix)]
 
 
-def _name(pid: int) -> str:
+def name(pid: int) -> str:
+    """Return the name of a process, "" when it is gone."""
     try:
         return (_PROC / str(pid) / "comm").read_text("utf-8").strip()
     except (FileNotFoundError, ProcessLookupError):

@@ -66,6 +66,9 @@ class Settings(KafkaSettings, BaseSettings):
     grpc_port: Port = Field(8500, description="gRPC port; 0 takes a free one")
     http_port: Port = Field(8501, description="HTTP port; 0 takes a free one")
     group: str = Field("headrace", description="Kafka consumer group that shares the requests")
+    session_timeout_seconds: Seconds = Field(
+        10.0, description="silence after which the group gives this node's partitions to others"
+    )
     control_topic: str = Field(_TOPICS.control, description="topic of versions and configurations")
     status_topic: str = Field(_TOPICS.status, description="topic of what every node serves")
     request_topic: str = Field(_TOPICS.requests, description="topic of inference requests")
