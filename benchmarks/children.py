@@ -109,15 +109,25 @@ class Child:
 async def running(
     module: str, arguments: Sequence[str], folder: Path
 ) -> AsyncGenerator[Child, None]:
-    """Run `python -m MODULE ARGUMENTS…` as long as the context lasts; it logs into `folder`.
+    """Run `python -m MODULE ARGUMENTS…` as `running_program` does."""
+    command = [sys.executable, "-m", module, *arguments]
+    async with running_program(module, command, folder) as child:
+        yield child
+
+
+@asynccontextmanager
+async def running_program(
+    name: str, command: Sequence[str], folder: Path
+) -> AsyncGenerator[Child, None]:
+    """Run a command as long as the context lasts; it logs into `folder`.
 
     It dies with this process, whatever ends that.
     """
-    log = folder / f"{module}-{next(_NUMBERS)}.log"
+    log = folder / f"{name}-{next(_NUMBERS)}.log"
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid())),
-            *(sys.executable, "-m", module, *arguments),
+            *command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=sink,
@@ -126,7 +136,7 @@ async def running(
             # Ctrl-C reaches the whole foreground group; only we decide when the child stops.
             start_new_session=True,
         )
-    child = Child(module, process, log)
+    child = Child(name, process, log)
     try:
         yield child
     finally:
