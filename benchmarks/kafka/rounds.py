@@ -10,7 +10,7 @@ from benchmarks.children import running
 from benchmarks.kafka.payloads import Payloads
 from benchmarks.kafka.processor_time import ProcessorTime, per_million
 from benchmarks.kafka.stage import Stage, Subject
-from benchmarks.kafka.watching import Expected, Watch, watching
+from benchmarks.kafka.watching import Expected, watching
 from benchmarks.kafka.writer import Order
 from benchmarks.kafka.writing import Requests, backlog
 from benchmarks.measurement import Json
@@ -34,7 +34,7 @@ async def of_backlog(stage: Stage, subject: Subject, payloads: Payloads, count: 
             began = await release()
             ended = await watch.wait_answered(subject, count)
             used = time.used()
-        await check(watch, subject, payloads, run, count)
+        await watch.check(expected(subject, payloads, run, count))
     return figures(subject, payloads.value_bytes, count, ended - began, used)
 
 
@@ -51,7 +51,7 @@ async def of_live_load(stage: Stage, subject: Subject, payloads: Payloads, count
         await writer.next_message()
         ended = await watch.wait_answered(subject, count)
         used = time.used()
-        await check(watch, subject, payloads, run, count)
+        await watch.check(expected(subject, payloads, run, count))
     return figures(subject, payloads.value_bytes, count, ended - began, used)
 
 
@@ -96,18 +96,14 @@ def _limited(records: float, payloads: Payloads) -> int:
     return max(8, min(most, round(records / digits) * digits))
 
 
-async def check(
-    watch: Watch, subject: Subject, payloads: Payloads, run: int, count: int
-) -> None:
-    """Raise BenchmarkError unless each request of a round has the one answer that is right."""
-    await watch.check(
-        Expected(
-            run=run,
-            count=count,
-            check=partial(subject.check, payloads),
-            headers=subject.headers,
-            correlation=subject.correlation,
-        )
+def expected(subject: Subject, payloads: Payloads, run: int, count: int) -> Expected:
+    """Return what the answers of a round have to be."""
+    return Expected(
+        run=run,
+        count=count,
+        check=partial(subject.check, payloads),
+        headers=subject.headers,
+        correlation=subject.correlation,
     )
 
 

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import models
-from benchmarks.kafka import mlserver, profiles, rounds
+from benchmarks.kafka import profiles, rounds
 from benchmarks.kafka.deployments import AT_LEAST_ONCE, EXACTLY_ONCE, Deployment, deliveries, deployed
+from benchmarks.kafka.mlserver import peer
 from benchmarks.kafka.passthrough import passing_through
 from benchmarks.kafka.payloads import PROVENANCE, Payloads
 from benchmarks.kafka.stage import Stage, Subject, staged
+from benchmarks.kafka.writing import PARTITIONS
 from benchmarks.measurement import Bench, Json, Measured, medians_of
 
 SMALL: Final = "3 floats"
 LARGE: Final = "784 floats"
 PASS_THROUGH: Final = "pass-through"
 PASS_THROUGH_PLUS: Final = "pass-through with provenance"
-MLSERVER: Final = "MLServer"
+MLSERVER: Final = peer.NAME
 BACKLOG: Final = "backlog"
 LIVE: Final = "live"
 _INPUTS: Final = {SMALL: ("half_plus_two", (3,)), LARGE: ("half_plus_two_784", (1, 784))}
@@ -54,10 +56,10 @@ async def run(bench: Bench) -> Measured:
             runs += await _take_turns(stage, subjects[:-1], SMALL, LIVE)
             runs += await _take_turns(stage, subjects, LARGE, BACKLOG)
             shares = await profiles.taken(stage, nodes, _payloads(SMALL))
-        found = await mlserver.measured(stage, bench.size(3, 1))
+        found = await peer.measured(stage, _payloads(SMALL), bench.size(3, 1), _seconds(bench))
         runs += [{"input": SMALL, "load": BACKLOG, **figures} for figures in found.runs]
     parameters = {
-        "partitions": rounds.PARTITIONS,
+        "partitions": PARTITIONS,
         "seconds_per_round": _seconds(bench),
         "live_lead_records": rounds.LEAD_RECORDS,
         "deliveries": list(nodes),

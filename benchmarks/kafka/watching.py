@@ -73,8 +73,7 @@ class Watch:
         """Return when the last answer could be read, in epoch seconds, once offsets are committed.
 
         Markers of transactions take offsets too, so `count` offsets may be reached too early; the
-        group's committed offsets say when no answer is missing. Without a group there are no
-        transactions, and `count` is enough.
+        group's committed offsets say when no answer is missing.
 
         Raises:
             BenchmarkError: a process of the subject has ended, or nothing moved for half a minute.
@@ -97,8 +96,7 @@ class Watch:
 
     async def _is_committed(self, admin: Any, subject: Subject) -> bool:  # noqa: ANN401 - aiokafka's
         """Return whether the group has committed everything but a transaction's marker."""
-        if subject.group is None:
-            return True
+        assert subject.group is not None, "who has no group is waited for by `wait_quiet`"
         partitions = partitions_of(subject.requests)
         ends = await self._consumer.end_offsets(partitions)
         try:
@@ -110,11 +108,35 @@ class Watch:
             for tp in partitions
         )
 
+    async def wait_quiet(self, subject: Subject, count: int, seconds: float) -> float:
+        """Return when the last answer could be read, once there are `count` or no more come.
+
+        For who may lose some, and writes no transactions.
+
+        Units: `seconds` without an answer until no more are waited for.
+        """
+        known, moved_at = 0, time.time()
+        while known < count and time.time() - moved_at < seconds:
+            subject.check_running()
+            if (answers := await self.answers()) != known:
+                known, moved_at = answers, time.time()
+            await asyncio.sleep(_LOOK_SECONDS)
+        return moved_at
+
     async def check(self, expected: Expected) -> None:
-        """Read every answer since `reset`; also those after the last that was expected.
+        """Read every answer since `reset`, also those after the last that was expected.
 
         Raises:
             BenchmarkError: one is missing, double, wrong, or has headers missing.
+        """
+        if missing := expected.count - await self.read(expected):
+            raise BenchmarkError(f"{missing} of {expected.count} requests have no answer")
+
+    async def read(self, expected: Expected) -> int:
+        """Read every answer since `reset` and return how many requests have theirs.
+
+        Raises:
+            BenchmarkError: an answer is double, wrong, or has headers missing.
         """
         seen = bytearray(expected.count)
         options = {"isolation_level": "read_committed", "fetch_max_wait_ms": 100}
@@ -122,22 +144,12 @@ class Watch:
             consumer.assign(self._partitions)
             for partition, offset in self.base.items():
                 consumer.seek(partition, offset)
-            answers, is_complete = 0, False
             while True:
                 found = await consumer.getmany(timeout_ms=_EXTRA_LOOK_MS, max_records=5000)
                 for messages in found.values():
-                    answers += len(messages)
                     _check(messages, expected, seen)
-                if not found and is_complete:
-                    break
-                if not found and await self._is_at_end(consumer):
-                    break
-                is_complete = answers >= expected.count
-        missing = seen.count(0)
-        if missing or answers != expected.count:
-            raise BenchmarkError(
-                f"{expected.count} requests have {answers} answers; {missing} have none"
-            )
+                if not found and (seen.count(0) == 0 or await self._is_at_end(consumer)):
+                    return expected.count - seen.count(0)
 
     async def _is_at_end(self, consumer: AIOKafkaConsumer) -> bool:
         ends = await consumer.end_offsets(self._partitions)

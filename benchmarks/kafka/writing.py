@@ -103,8 +103,8 @@ async def write(
             if number - known >= max_lead:
                 await asyncio.sleep(_LEAD_LOOK_SECONDS)
         batch = producer.create_batch()
-        wanted = range(number, min(number + _batch_records(requests.count), requests.count))
-        taken = requests.fill(batch, wanted)
+        upto = min(number + _batch_records(requests.count), requests.count)
+        taken = requests.fill(batch, range(number, upto))
         if not taken:
             raise BenchmarkError(f"a request of {len(requests.values[0])} bytes fits in no batch")
         batch.close()
