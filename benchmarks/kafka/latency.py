@@ -23,7 +23,7 @@ from benchmarks.kafka.payloads import Payloads, check_values
 from benchmarks.kafka.processor_time import ELSEWHERE, ProcessorTime
 from benchmarks.kafka.stage import Stage, staged
 from benchmarks.kafka.watching import watching
-from benchmarks.measurement import Bench, Json, Measured, medians_of, percentile
+from benchmarks.measurement import Bench, BenchmarkError, Json, Measured, medians_of, percentile
 from headrace.publisher.requests import InferenceClient
 
 ALONE: Final = "one at a time"
@@ -75,7 +75,7 @@ async def _peak(stage: Stage, deployment: Deployment, payloads: Payloads) -> int
     found = [
         await rounds.of_backlog(stage, subject, payloads, count) for _ in range(bench.size(3, 1))
     ]
-    rate = round(medians_of(found)["records_per_second"])
+    rate: int = round(medians_of(found)["records_per_second"])
     bench.tell(f"peak: {rate:,} records/s")
     return rate
 
@@ -137,8 +137,14 @@ def latencies_of(
 
 
 def spread_of(latencies: Sequence[float]) -> Json:
-    """Return the percentiles that the report shows."""
+    """Return the percentiles that the report shows.
+
+    Raises:
+        BenchmarkError: there are none.
+    """
     ordered = sorted(latencies)
+    if not ordered:
+        raise BenchmarkError("no answer came whose latency counts")
     return {
         "answers": len(ordered),
         "p50_ms": round(percentile(ordered, 50), 2),

@@ -2,8 +2,8 @@
 
 `python -m benchmarks.kafka.passthrough ORDER` runs until it is told to stop. What it does is what
 any aiokafka program must do to be at-least-once: take, append to batches, send, wait for the
-acknowledgements, commit the offsets a few times a second. Batches are not compressed, as by aiokafka's
-default: that is the faster way here.
+acknowledgements, commit the offsets a few times a second. Batches are not compressed, which is
+aiokafka's default and the faster way here.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ class PassThrough:
                     end = messages[-1].offset + 1
                     tasks.create_task(self._confirm(partition, futures, end))
 
-    async def _send(
-        self, partition: int, messages: Sequence[Message]
-    ) -> list[asyncio.Future[Any]]:
+    async def _send(self, partition: int, messages: Sequence[Message]) -> list[asyncio.Future[Any]]:
         producer, added = self._producer, self._added
         batches = [producer.create_batch()]
         append = batches[0].append
@@ -137,7 +135,9 @@ async def main(order: Order) -> None:
 
 @asynccontextmanager
 async def passing_through(
-    stage: Stage, name: str, **options: Any  # noqa: ANN401 - fields of Order
+    stage: Stage,
+    name: str,
+    **options: Any,  # noqa: ANN401 - fields of Order
 ) -> AsyncGenerator[Subject, None]:
     """Run one in a process of its own, with topics and a group of its own."""
     order = Order(
@@ -148,7 +148,9 @@ async def passing_through(
         **options,
     )
     await stage.topics(order.requests, order.responses)
-    async with running("benchmarks.kafka.passthrough", [order.to_json()], stage.bench.folder) as child:
+    async with running(
+        "benchmarks.kafka.passthrough", [order.to_json()], stage.bench.folder
+    ) as child:
         await stage.wait_shared(name, 1)
         yield Subject(
             name,

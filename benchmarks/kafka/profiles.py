@@ -16,7 +16,10 @@ from benchmarks.measurement import Json
 # The innermost frame that matches decides, so that what a library does is the library's.
 _OWNERS: Final = (
     (re.compile(r"\(tensorflow/|_pywrap_tensorflow|libtensorflow"), "TensorFlow"),
-    (re.compile(r"aiokafka/consumer|aiokafka/record/.*(read|memory|records\.py)"), "aiokafka, taking"),
+    (
+        re.compile(r"aiokafka/consumer|aiokafka/record/.*(read|memory|records\.py)"),
+        "aiokafka, taking",
+    ),
     (re.compile(r"aiokafka/(producer|record)"), "aiokafka, answering"),
     (re.compile(r"\(aiokafka/"), "aiokafka, the rest"),
     (re.compile(r"fastavro"), "fastavro"),

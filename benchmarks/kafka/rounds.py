@@ -15,6 +15,8 @@ from benchmarks.kafka.writer import Order
 from benchmarks.kafka.writing import Requests, backlog
 from benchmarks.measurement import Json
 
+_MIN_RECORDS: Final = 8
+_MAX_GUESSES: Final = 3
 _WARM_RECORDS: Final = 10_000
 LEAD_RECORDS: Final = 40_000
 _MAX_RECORDS: Final = 1_500_000
@@ -25,9 +27,7 @@ _MAX_WARM_BYTES: Final = 32 * 10**6
 async def of_backlog(stage: Stage, subject: Subject, payloads: Payloads, count: int) -> Json:
     """Measure from the moment a backlog appears until its last answer can be read."""
     run = stage.next_run()
-    requests = Requests(
-        topic=subject.requests, run=run, values=payloads.values, count=count
-    )
+    requests = Requests(topic=subject.requests, run=run, values=payloads.values, count=count)
     async with watching(stage.connection, subject.responses) as watch:
         async with backlog(stage.connection, requests) as release:
             time = ProcessorTime(stage.pids(subject))
@@ -80,20 +80,26 @@ def order_for(
 
 
 async def size(stage: Stage, subject: Subject, payloads: Payloads, seconds: float) -> int:
-    """Return how many records take a subject about so long; warms it up on the way."""
-    warm = max(8, min(_WARM_RECORDS, _MAX_WARM_BYTES // payloads.value_bytes))
-    await of_backlog(stage, subject, payloads, warm)
-    for share in (0.25, 1.0):
-        found = await of_backlog(stage, subject, payloads, warm)
-        warm = _limited(found["records_per_second"] * seconds * share, payloads)
-    return warm
+    """Return how many records take a subject about so long; warms it up on the way.
+
+    Short rounds are slower than long ones by what begins and ends them, so the guess is made of
+    rounds that become longer.
+    """
+    count = max(_MIN_RECORDS, min(_WARM_RECORDS, _MAX_WARM_BYTES // payloads.value_bytes))
+    await of_backlog(stage, subject, payloads, count)
+    for _ in range(_MAX_GUESSES):
+        found = await of_backlog(stage, subject, payloads, count)
+        count = limited(found["records_per_second"] * seconds, payloads.value_bytes)
+        if found["seconds"] >= seconds / 2 or count <= found["records"]:
+            break
+    return count
 
 
-def _limited(records: float, payloads: Payloads) -> int:
-    most = min(_MAX_RECORDS, _MAX_ROUND_BYTES // payloads.value_bytes)
-    # Two digits are enough, and read better.
-    digits = 10 ** max(0, len(str(int(records))) - 2)
-    return max(8, min(most, round(records / digits) * digits))
+def limited(records: float, value_bytes: int) -> int:
+    """Return about so many records, but no more than a round may have; two digits are enough."""
+    most = min(_MAX_RECORDS, _MAX_ROUND_BYTES // value_bytes)
+    digits: int = 10 ** max(0, len(str(int(records))) - 2)
+    return max(_MIN_RECORDS, min(most, round(records / digits) * digits))
 
 
 def expected(subject: Subject, payloads: Payloads, run: int, count: int) -> Expected:

@@ -27,6 +27,7 @@ from headrace.schemas.topics import TopicSpec
 _GROUP_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.1
 
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Something that answers requests.
@@ -87,7 +88,8 @@ class Stage:
         try:
             async with asyncio.timeout(_GROUP_SECONDS), self.connection.admin() as opened:
                 admin: Any = opened
-                while not await _is_stable(admin, group, members):
+                # The group tells nobody when it is complete.
+                while not await _is_stable(admin, group, members):  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             raise BenchmarkError(f"group {group} has not got {members} members") from None

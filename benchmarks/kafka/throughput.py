@@ -13,7 +13,13 @@ from typing import Final
 
 from benchmarks import models
 from benchmarks.kafka import profiles, rounds
-from benchmarks.kafka.deployments import AT_LEAST_ONCE, EXACTLY_ONCE, Deployment, deliveries, deployed
+from benchmarks.kafka.deployments import (
+    AT_LEAST_ONCE,
+    EXACTLY_ONCE,
+    Deployment,
+    deliveries,
+    deployed,
+)
 from benchmarks.kafka.mlserver import peer
 from benchmarks.kafka.passthrough import passing_through
 from benchmarks.kafka.payloads import PROVENANCE, Payloads
@@ -24,7 +30,7 @@ from benchmarks.measurement import Bench, Json, Measured, medians_of
 SMALL: Final = "3 floats"
 LARGE: Final = "784 floats"
 PASS_THROUGH: Final = "pass-through"
-PASS_THROUGH_PLUS: Final = "pass-through with provenance"
+PASS_THROUGH_PLUS: Final = "pass-through-plus"
 MLSERVER: Final = peer.NAME
 BACKLOG: Final = "backlog"
 LIVE: Final = "live"
@@ -49,13 +55,13 @@ async def run(bench: Bench) -> Measured:
         async with AsyncExitStack() as stack:
             nodes = await _nodes(stack, stage, folders)
             bare = await stack.enter_async_context(passing_through(stage, PASS_THROUGH))
-            plus = passing_through(stage, "pass-through-plus", added=tuple(_ADDED.items()))
+            plus = passing_through(stage, PASS_THROUGH_PLUS, added=tuple(_ADDED.items()))
             subjects = [*(each.subject for each in nodes.values()), bare]
             small = [*subjects, await stack.enter_async_context(plus)]
             runs += await _take_turns(stage, small, SMALL, BACKLOG)
             runs += await _take_turns(stage, subjects[:-1], SMALL, LIVE)
             runs += await _take_turns(stage, subjects, LARGE, BACKLOG)
-            shares = await profiles.taken(stage, nodes, _payloads(SMALL))
+            shares = {} if bench.is_quick else await profiles.taken(stage, nodes, _payloads(SMALL))
         found = await peer.measured(stage, _payloads(SMALL), bench.size(3, 1), _seconds(bench))
         runs += [{"input": SMALL, "load": BACKLOG, **figures} for figures in found.runs]
     parameters = {
@@ -85,7 +91,9 @@ async def _take_turns(
     """Let each subject have a round, several times over."""
     bench, payloads = stage.bench, _payloads(asked)
     measure = rounds.of_backlog if load == BACKLOG else rounds.of_live_load
-    counts = {each.name: await rounds.size(stage, each, payloads, _seconds(bench)) for each in subjects}
+    counts = {
+        each.name: await rounds.size(stage, each, payloads, _seconds(bench)) for each in subjects
+    }
     runs: list[Json] = []
     for number in range(bench.size(3, 1)):
         for each in subjects:
@@ -116,6 +124,11 @@ def _medians(runs: Sequence[Json]) -> Json:
     return {"rates": found, "ratios": ratios(found)}
 
 
+def ratio_name(of: str, to: str, asked: str) -> str:
+    """Return what the results call a ratio."""
+    return f"{of} to {to}, {asked}"
+
+
 def ratios(rates: Json) -> Json:
     """Return what is compared with what, as far as both were measured."""
     found: Json = {}
@@ -127,5 +140,5 @@ def ratios(rates: Json) -> Json:
         backlog = rates.get(asked, {}).get(BACKLOG, {})
         if of in backlog and to in backlog:
             rate, other = (backlog[name]["records_per_second"] for name in (of, to))
-            found[f"{of} to {to}, {asked}"] = round(rate / other, 3)
+            found[ratio_name(of, to, asked)] = round(rate / other, 3)
     return found

@@ -89,7 +89,9 @@ class Watch:
                 elif is_over:
                     return moved_at
                 elif now - moved_at > _STALL_SECONDS:
-                    raise BenchmarkError(f"{known} of {count} answers, and no more for half a minute")
+                    raise BenchmarkError(
+                        f"{known} of {count} answers, and no more for half a minute"
+                    )
                 if known >= count and not is_over:
                     is_over = await self._is_committed(admin, subject)
                 await asyncio.sleep(_LAST_LOOK_SECONDS if is_over else _LOOK_SECONDS)

@@ -96,7 +96,7 @@ async def _round(stage: Stage, subject: Subject, payloads: Payloads, count: int)
 
 
 def _requests(payloads: Payloads, run: int, count: int) -> Requests:
-    """Return the same questions as JSON, each with the correlation id that comes back as the key."""
+    """Return the same questions as JSON; the id of each comes back as its answer's key."""
     values: list[bytes] = []
     for number in range(count):
         x = payloads.vectors[number % len(payloads.vectors)]
