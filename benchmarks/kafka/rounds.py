@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.children import running
 from benchmarks.kafka.payloads import Payloads
-from benchmarks.kafka.processor_time import ProcessorTime, per_million
+from benchmarks.kafka.processor_time import ELSEWHERE, ProcessorTime, per_million
 from benchmarks.kafka.stage import Stage, Subject
 from benchmarks.kafka.watching import Expected, watching
 from benchmarks.kafka.writer import Order
@@ -123,5 +123,6 @@ def figures(
         "records": count,
         "seconds": round(seconds, 3),
         "records_per_second": round(count / seconds),
+        "cpu_elsewhere_percent": round(100 * used[ELSEWHERE] / seconds),
         **per_million(used, count),
     }

@@ -58,7 +58,7 @@ def _cpu(outcome: Json) -> str:
             _seconds(backlog[subject], "pass-through", "MLServer"),
             _seconds(backlog[subject], "broker"),
             _seconds(backlog[subject], "watch"),
-            _elsewhere(backlog[subject]),
+            f"{backlog[subject]['cpu_elsewhere_percent']:g} % of a core",
         )
         for subject in _subjects([backlog])
     ]
@@ -69,12 +69,6 @@ def _cpu(outcome: Json) -> str:
 def _seconds(figures: Json, *parts: str) -> str:
     found = [figures[name] for part in parts if (name := f"{part}_{_CPU}") in figures]
     return f"{sum(found):.1f}" if found else ""
-
-
-def _elsewhere(figures: Json) -> str:
-    """Return how much of one core others took during a round."""
-    used = figures[f"elsewhere_{_CPU}"] * figures["records_per_second"] / 1e6
-    return f"{100 * used:.0f} % of a core"
 
 
 def _profile(outcome: Json) -> str:
@@ -159,12 +153,14 @@ _COSTS: Final = (
     ("nodes, CPU s per million", f"node_{_CPU}"),
     ("workers", f"workers_{_CPU}"),
     ("broker", f"broker_{_CPU}"),
+    ("nodes, peak MB", "node_peak_mb"),
+    ("workers, MB", "workers_anonymous_mb"),
 )
 _SIZES: Final = (
     ("records/s", "records_per_second"),
     ("MB/s", "megabytes_per_second"),
     ("node, peak MB", "node_peak_mb"),
-    ("worker, peak MB", "workers_peak_mb"),
+    ("worker, MB", "workers_anonymous_mb"),
     ("node, CPU s per million", f"node_{_CPU}"),
     ("worker", f"workers_{_CPU}"),
     ("broker", f"broker_{_CPU}"),

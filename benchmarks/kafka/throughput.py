@@ -100,7 +100,8 @@ async def _take_turns(
             figures = await measure(stage, each, payloads, counts[each.name])
             bench.tell(
                 f"{asked}, {load}, round {number + 1}: {each.name} "
-                f"{figures['records_per_second']:,} records/s"
+                f"{figures['records_per_second']:,} records/s, "
+                f"others used {figures['cpu_elsewhere_percent']} % of a core"
             )
             runs.append({"input": asked, "load": load, **figures})
     return runs

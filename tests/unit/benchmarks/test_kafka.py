@@ -135,7 +135,7 @@ def rates(**found: int) -> dict[str, object]:
             "records_per_second": rate,
             "broker_cpu_seconds_per_million": 2.0,
             "watch_cpu_seconds_per_million": 0.1,
-            "elsewhere_cpu_seconds_per_million": 1.0,
+            "cpu_elsewhere_percent": 20,
         }
         for name, rate in found.items()
     }
