@@ -45,17 +45,8 @@ async def deployed(
 ) -> AsyncGenerator[Deployment, None]:
     """Run nodes that serve these models, by name, each answering for its part of the partitions."""
     name = name or delivery
-    topics = Topics(
-        control=f"{name}.control",
-        status=f"{name}.status",
-        requests=f"{name}.requests",
-        responses=f"{name}.responses",
-        dead_letters=f"{name}.dead-letters",
-    )
+    topics = _topics(name)
     await ensure_topics(stage.connection, specs(topics, request_partitions=PARTITIONS))
-    settings = {"group": name}
-    if "delivery" in Settings.model_fields:
-        settings["delivery"] = delivery
     store = str(stage.bench.folder / "store")
     async with ModelPublisher(stage.connection, topics=topics, store=store) as publisher:
         for model, folder in models.items():
@@ -76,7 +67,7 @@ async def deployed(
                 stage.connection,
                 name=f"{name}-{number}",
                 topics=topics,
-                settings=settings,
+                settings=_settings(name, delivery),
             )
             serving.append(await stack.enter_async_context(starting))
         subject = Subject(
@@ -90,3 +81,19 @@ async def deployed(
         )
         await stage.wait_shared(name, nodes)
         yield Deployment(subject, topics, serving)
+
+
+def _topics(name: str) -> Topics:
+    return Topics(
+        control=f"{name}.control",
+        status=f"{name}.status",
+        requests=f"{name}.requests",
+        responses=f"{name}.responses",
+        dead_letters=f"{name}.dead-letters",
+    )
+
+
+def _settings(group: str, delivery: str) -> dict[str, str]:
+    """Return a node's flags; without a choice there is one guarantee."""
+    has_choice = "delivery" in Settings.model_fields
+    return {"group": group, **({"delivery": delivery} if has_choice else {})}

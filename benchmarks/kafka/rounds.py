@@ -32,7 +32,7 @@ async def of_backlog(stage: Stage, subject: Subject, payloads: Payloads, count: 
         async with backlog(stage.connection, requests) as release:
             time = ProcessorTime(stage.pids(subject))
             began = await release()
-            ended = await watch.wait_answered(subject, count)
+            ended = await watch.wait_answered(subject, count, trailing_markers=1)
             used = time.used()
         await watch.check(expected(subject, payloads, run, count))
     return figures(subject, payloads.value_bytes, count, ended - began, used)

@@ -69,11 +69,14 @@ class Watch:
         ends = await self._consumer.end_offsets(self._partitions)
         return sum(ends.values()) - sum(self.base.values())
 
-    async def wait_answered(self, subject: Subject, count: int) -> float:
+    async def wait_answered(
+        self, subject: Subject, count: int, *, trailing_markers: int = 0
+    ) -> float:
         """Return when the last answer could be read, in epoch seconds, once offsets are committed.
 
         Markers of transactions take offsets too, so `count` offsets may be reached too early; the
-        group's committed offsets say when no answer is missing.
+        group's committed offsets say when no answer is missing. They need not go past
+        `trailing_markers`, which a transaction leaves behind the last request of a partition.
 
         Raises:
             BenchmarkError: a process of the subject has ended, or nothing moved for half a minute.
@@ -93,11 +96,11 @@ class Watch:
                         f"{known} of {count} answers, and no more for half a minute"
                     )
                 if known >= count and not is_over:
-                    is_over = await self._is_committed(admin, subject)
+                    is_over = await self._is_committed(admin, subject, trailing_markers)
                 await asyncio.sleep(_LAST_LOOK_SECONDS if is_over else _LOOK_SECONDS)
 
-    async def _is_committed(self, admin: Any, subject: Subject) -> bool:  # noqa: ANN401 - aiokafka's
-        """Return whether the group has committed everything but a transaction's marker."""
+    async def _is_committed(self, admin: Any, subject: Subject, trailing_markers: int) -> bool:  # noqa: ANN401 - aiokafka's
+        """Return whether the group has committed everything that is no trailing marker."""
         assert subject.group is not None, "who has no group is waited for by `wait_quiet`"
         partitions = partitions_of(subject.requests)
         ends = await self._consumer.end_offsets(partitions)
@@ -106,7 +109,8 @@ class Watch:
         except KafkaError:
             return False
         return all(
-            ends[tp] == 0 or (tp in committed and committed[tp].offset >= ends[tp] - 1)
+            ends[tp] == 0
+            or (tp in committed and committed[tp].offset >= ends[tp] - trailing_markers)
             for tp in partitions
         )
 
