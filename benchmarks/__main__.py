@@ -28,7 +28,11 @@ _MODULES: Final = {
     "unload_memory": "benchmarks.unload_memory",
     "swaps_under_load": "benchmarks.swaps_under_load",
     "grpc_throughput": "benchmarks.grpc_throughput",
+    "kafka_throughput": "benchmarks.kafka.throughput",
+    "kafka_latency": "benchmarks.kafka.latency",
+    "kafka_growth": "benchmarks.kafka.growth",
 }
+_GROUPS: Final = {"kafka": ("kafka_throughput", "kafka_latency", "kafka_growth")}
 _REPORT: Final = "report"
 _EXPECTED: Final = (BenchmarkError, BrokerError, PublisherError)
 
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Topics that are a second old have no leader yet, and aiokafka says so at length.
     quiet_logs(level=logging.CRITICAL)
     names: list[str] = options.names or list(_MODULES)
+    names = [name for given in names for name in _GROUPS.get(given, (given,))]
     folder: Path | None = options.output
     if folder is None and not options.quick:
         folder = results.FOLDER
@@ -67,7 +72,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"what to measure: {', '.join(_MODULES)} (default: all); "
+        help=f"what to measure: {', '.join((*_MODULES, *_GROUPS))} (default: all); "
         f"or '{_REPORT}' to only write the report anew",
     )
     parser.add_argument(
@@ -79,9 +84,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="folder for the results (default: benchmarks/results; none with --quick)",
     )
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.names if name not in (*_MODULES, _REPORT)]
+    unknown = [name for name in options.names if name not in (*_MODULES, *_GROUPS, _REPORT)]
     if unknown or (_REPORT in options.names and len(options.names) > 1):
-        parser.error(f"give names of {', '.join(_MODULES)}, or '{_REPORT}' alone")
+        parser.error(f"give names of {', '.join((*_MODULES, *_GROUPS))}, or '{_REPORT}' alone")
     return options
 
 

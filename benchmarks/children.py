@@ -27,8 +27,11 @@ class Child:
     **Concurrency:** event loop of the main thread only, because the tether ties it to a thread.
     """
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, log: Path, grace_seconds: float
+    ) -> None:
         self.log = log
+        self._grace_seconds = grace_seconds
         self._name = name
         self._process = process
 
@@ -48,7 +51,7 @@ class Child:
         Raises:
             BenchmarkError: it ended, or said nothing in time.
         """
-        assert self._process.stdout is not None, "every child has a pipe"
+        assert self._process.stdout is not None, "only who has a pipe is listened to"
         try:
             async with asyncio.timeout(timeout_seconds):
                 line = await self._process.stdout.readline()
@@ -86,7 +89,7 @@ class Child:
         try:
             with suppress(ProcessLookupError):
                 self._process.terminate()
-            async with asyncio.timeout(_GRACE_SECONDS):
+            async with asyncio.timeout(self._grace_seconds):
                 await self._process.wait()
         except TimeoutError:
             await self._kill()
@@ -109,24 +112,42 @@ class Child:
 async def running(
     module: str, arguments: Sequence[str], folder: Path
 ) -> AsyncGenerator[Child, None]:
-    """Run `python -m MODULE ARGUMENTS…` as long as the context lasts; it logs into `folder`.
+    """Run `python -m MODULE ARGUMENTS…` as `running_program` does."""
+    command = [sys.executable, "-m", module, *arguments]
+    async with running_program(module, command, folder, stdout=subprocess.PIPE) as child:
+        yield child
+
+
+@asynccontextmanager
+async def running_program(
+    name: str,
+    command: Sequence[str],
+    folder: Path,
+    *,
+    stdout: int | None = None,
+    grace_seconds: float = _GRACE_SECONDS,
+) -> AsyncGenerator[Child, None]:
+    """Run a command as long as the context lasts; it logs into `folder`.
+
+    Its standard output goes there too, unless it is a pipe: one that nobody reads stops a program
+    that says much.
 
     It dies with this process, whatever ends that.
     """
-    log = folder / f"{module}-{next(_NUMBERS)}.log"
+    log = folder / f"{name}-{next(_NUMBERS)}.log"
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid())),
-            *(sys.executable, "-m", module, *arguments),
+            *command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=sink if stdout is None else stdout,
             stderr=sink,
             cwd=_ROOT,
             env=_environment(folder),
             # Ctrl-C reaches the whole foreground group; only we decide when the child stops.
             start_new_session=True,
         )
-    child = Child(module, process, log)
+    child = Child(name, process, log, grace_seconds)
     try:
         yield child
     finally:

@@ -1,9 +1,10 @@
 """The SavedModels that the benchmarks serve, written by the real TensorFlow in its own process.
 
-    half_plus_two  x float32 [n] → y = 0.5 x + 2
-    digits         image float32 [n, 64] → scores float32 [n, 10], class int64 [n]; Keras, the
-                   quickstart's network
-    big            x float32 [n] → y; carries 100 MB of variables, five of 20 MB
+    half_plus_two      x float32 [n] → y = 0.5 x + 2
+    half_plus_two_784  x float32 [n, 784] → y = 0.5 x + 2
+    digits             image float32 [n, 64] → scores float32 [n, 10], class int64 [n]; Keras, the
+                       quickstart's network
+    big                x float32 [n] → y; carries 100 MB of variables, five of 20 MB
 
 `python -m benchmarks.models FOLDER NAME…` writes them.
 """
@@ -44,10 +45,18 @@ def variant(model: Path, number: int) -> Path:
 
 
 def _half_plus_two(folder: Path) -> None:
+    _save_half_plus_two(folder, [None])
+
+
+def _half_plus_two_784(folder: Path) -> None:
+    _save_half_plus_two(folder, [None, 784])
+
+
+def _save_half_plus_two(folder: Path, shape: Sequence[int | None]) -> None:
     tf: Any = importlib.import_module("tensorflow")
     module = tf.Module()
     module.half, module.two = tf.Variable(0.5), tf.Variable(2.0)
-    spec = [tf.TensorSpec([None], tf.float32, name="x")]
+    spec = [tf.TensorSpec(shape, tf.float32, name="x")]
 
     def run(x: object) -> dict[str, object]:
         return {"y": module.half * x + module.two}
@@ -84,6 +93,7 @@ def _big(folder: Path) -> None:
 
 _BUILDS: Final[dict[str, Callable[[Path], None]]] = {
     "half_plus_two": _half_plus_two,
+    "half_plus_two_784": _half_plus_two_784,
     "digits": _digits,
     "big": _big,
 }

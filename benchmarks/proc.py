@@ -59,6 +59,32 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND if fields else 0.0
 
 
+def busy_seconds() -> float:
+    """Return the processor time that everything on this machine has used, kernel included.
+
+    **Source:** proc(5), /proc/stat; idle and iowait are left out, guests are in user time.
+    """
+    ticks = [int(field) for field in (_PROC / "stat").read_text("ascii").split("\n")[0].split()[1:]]
+    return (sum(ticks[:3]) + sum(ticks[5:8])) / _TICKS_PER_SECOND
+
+
+def peak_memory_bytes(pid: int) -> int:
+    """Return the largest resident set since the start or `forget_peak`; 0 when it is gone."""
+    try:
+        lines = (_PROC / str(pid) / "status").read_text("utf-8").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def forget_peak(pid: int) -> None:
+    """Let the largest resident set be what it is now.
+
+    **Source:** proc(5), clear_refs, value 5.
+    """
+    (_PROC / str(pid) / "clear_refs").write_text("5", "ascii")
+
+
 def named(pids: list[int], prefix: str) -> list[int]:
     """Return those whose process name begins with `prefix`."""
     return [pid for pid in pids if name(pid).startswith(prefix)]

@@ -11,14 +11,14 @@ import re
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from benchmarks.measurement import BenchmarkError, Json
 
-_SECONDS: Final = 8
+SECONDS: Final = 8
 _RATE: Final = 100
 _LOOP_THREAD: Final = "run_until_complete"
 _WAITING: Final = "waiting for something to do"
@@ -34,6 +34,8 @@ _OWNERS: Final = (
     (re.compile(r"\(asyncio/|\(_asyncio"), "asyncio, the rest"),
 )
 
+Owners = Sequence[tuple[re.Pattern[str], str]]
+
 
 def find() -> str | None:
     """Return py-spy's path, None when it is not here."""
@@ -43,13 +45,24 @@ def find() -> str | None:
 async def shares(
     py_spy: str, pid: int, output: Path, work: Callable[[], Awaitable[object]]
 ) -> Json:
-    """Sample a process while `work` runs; return percent of its busy time by owner.
+    """Sample a gRPC node while `work` runs; return percent of its busy time by owner.
+
+    Raises:
+        BenchmarkError: py-spy may not look, or failed.
+    """
+    return sort(await samples(py_spy, pid, output, work))
+
+
+async def samples(
+    py_spy: str, pid: int, output: Path, work: Callable[[], Awaitable[object]]
+) -> list[str]:
+    """Sample a process while `work` runs; return `frame;frame;… count` lines, outermost first.
 
     Raises:
         BenchmarkError: py-spy may not look, or failed.
     """
     process = await asyncio.create_subprocess_exec(
-        *(py_spy, "record", "--pid", str(pid), "--duration", str(_SECONDS), "--rate", str(_RATE)),
+        *(py_spy, "record", "--pid", str(pid), "--duration", str(SECONDS), "--rate", str(_RATE)),
         *("--native", "--format", "raw", "--output", str(output)),
         stdin=DEVNULL,
         stdout=DEVNULL,
@@ -57,7 +70,7 @@ async def shares(
     )
     try:
         await work()
-        async with asyncio.timeout(_SECONDS + 30):
+        async with asyncio.timeout(SECONDS + 30):
             _, said = await process.communicate()
     except TimeoutError:
         raise BenchmarkError("py-spy did not finish") from None
@@ -67,7 +80,23 @@ async def shares(
         await process.wait()
     if process.returncode:
         raise BenchmarkError(f"py-spy failed: {said.decode(errors='replace').strip()[-300:]}")
-    return sort(await asyncio.to_thread(lambda: output.read_text("utf-8").splitlines()))
+    return await asyncio.to_thread(lambda: output.read_text("utf-8").splitlines())
+
+
+def by_owner(lines: Iterable[str], owners: Owners) -> Json:
+    """Return percent of the busy time by owner; the innermost frame that has one decides.
+
+    Threads that wait count nothing.
+    """
+    found = Counter[str]()
+    for line in lines:
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        if not _is_waiting(frames[-1]) and not any(idle in stack for idle in _IDLE_THREADS):
+            found[_owner(frames, owners)] += int(count)
+    if not found:
+        raise BenchmarkError("py-spy saw the process do nothing")
+    return {owner: round(100 * count / found.total()) for owner, count in found.most_common()}
 
 
 def sort(lines: Iterable[str]) -> Json:
@@ -100,9 +129,9 @@ def _is_waiting(leaf: str) -> bool:
     return any(leaf.startswith(wait) for wait in _WAITS)
 
 
-def _owner(frames: list[str]) -> str:
+def _owner(frames: list[str], owners: Owners = _OWNERS) -> str:
     for frame in reversed(frames):
-        for pattern, owner in _OWNERS:
+        for pattern, owner in owners:
             if pattern.search(frame):
                 return owner
     return "other"

@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from benchmarks.kafka import throughput
+from benchmarks.kafka.deployments import AT_LEAST_ONCE, EXACTLY_ONCE
 from benchmarks.measurement import Json
 from benchmarks.tables import EVENT, table
 
 _NODE_MEMORY: Final = "Headrace node"
+
+Verdict = tuple[str, bool] | None
+"""What was measured and whether that holds the promise; None when it was not measured."""
+Judge = Callable[[Json], Verdict]
 
 
 def render(found: Mapping[str, Json]) -> str:
     """Return each promise with what was measured and whether that holds it."""
     rows: list[tuple[str, str, str]] = []
     for benchmark, promise, judge in _PROMISES:
-        if benchmark in found:
-            measured, holds = judge(found[benchmark]["medians"])
-            rows.append((promise, measured, "yes" if holds else "**no**"))
-        else:
+        verdict = judge(found[benchmark]["medians"]) if benchmark in found else None
+        if verdict is None:
             rows.append((promise, "not measured yet", ""))
+        else:
+            measured, holds = verdict
+            rows.append((promise, measured, "yes" if holds else "**no**"))
     return table(("promise", "measured", "holds"), rows)
 
 
@@ -48,7 +55,26 @@ def _judge_swaps(medians: Json) -> tuple[str, bool]:
     return f"{failed} of {requests:,} requests", failed == 0
 
 
-_PROMISES: Final[tuple[tuple[str, str, Callable[[Json], tuple[str, bool]]], ...]] = (
+def _judge_rate(delivery: str, least: int) -> Judge:
+    def judge(medians: Json) -> Verdict:
+        backlog = medians["rates"][throughput.SMALL][throughput.BACKLOG]
+        if delivery not in backlog:
+            return None
+        rate = backlog[delivery]["records_per_second"]
+        return f"{rate:,.0f} records/s", rate >= least
+
+    return judge
+
+
+def _judge_ratio(of: str, to: str, least: float) -> Judge:
+    def judge(medians: Json) -> Verdict:
+        ratio = medians["ratios"].get(throughput.ratio_name(of, to, throughput.SMALL))
+        return None if ratio is None else (f"{ratio:g}", ratio >= least)
+
+    return judge
+
+
+_PROMISES: Final[tuple[tuple[str, str, Judge], ...]] = (
     (
         "version_events",
         "a version event is LOADING within 20 ms of its acknowledgement (median)",
@@ -65,6 +91,31 @@ _PROMISES: Final[tuple[tuple[str, str, Callable[[Json], tuple[str, bool]]], ...]
         _judge_memory,
     ),
     ("swaps_under_load", "no request fails while versions swap, by either door", _judge_swaps),
+    (
+        "kafka_throughput",
+        "a node answers at least 200,000 records a second over Kafka at least once",
+        _judge_rate(AT_LEAST_ONCE, 200_000),
+    ),
+    (
+        "kafka_throughput",
+        "and at least 100,000 exactly once",
+        _judge_rate(EXACTLY_ONCE, 100_000),
+    ),
+    (
+        "kafka_throughput",
+        "at least half as many as a bare aiokafka pass-through moves",
+        _judge_ratio(AT_LEAST_ONCE, throughput.PASS_THROUGH, 0.5),
+    ),
+    (
+        "kafka_throughput",
+        "exactly once is at least 0.6 times as fast as at least once",
+        _judge_ratio(EXACTLY_ONCE, AT_LEAST_ONCE, 0.6),
+    ),
+    (
+        "kafka_throughput",
+        "at least 100 times as many as MLServer's Kafka server",
+        _judge_ratio(AT_LEAST_ONCE, throughput.MLSERVER, 100),
+    ),
 )
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import promises, results, tables
+from benchmarks.kafka import tables as kafka_tables
 from benchmarks.measurement import BenchmarkError, Json
 
 _TEMPLATE: Final = Path(__file__).with_name("report_template.md")
 _DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "performance.md"
 _MARK: Final = re.compile(r"\{\{(\w+)(?:\.(\w+))?\}\}")
+PARTS: Final = {**tables.PARTS, **kafka_tables.PARTS}
+"""What renders each mark of the template but the promises and the `when`s."""
 _MISSING: Final = "*Not measured yet.*"
 
 
@@ -45,7 +48,7 @@ def render(template: str, found: Mapping[str, Json]) -> str:
         benchmark, part = str(mark[1]), str(mark[2] or "")
         if (benchmark, part) == ("promises", ""):
             return promises.render(found)
-        render_part = tables.PARTS.get((benchmark, part))
+        render_part = PARTS.get((benchmark, part))
         if part != "when" and render_part is None:
             raise BenchmarkError(f"the report's template names {mark[0]}, which nothing renders")
         if benchmark not in found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,39 +51,58 @@ async def broker() -> AsyncGenerator[KafkaConnection, None]:
 
 
 @asynccontextmanager
-async def node(bench: Bench, connection: KafkaConnection) -> AsyncGenerator[Node, None]:
-    """Run a node with default settings on free ports; it is ready when the context begins."""
-    settings = {
+async def node(
+    bench: Bench,
+    connection: KafkaConnection,
+    *,
+    name: str = _NODE,
+    topics: Topics | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncGenerator[Node, None]:
+    """Run a node on free ports; it is ready when the context begins.
+
+    Its settings are the defaults, but for `topics` and `settings`, which are flags by name.
+    """
+    topics = topics or Topics()
+    given = {
         "bootstrap-servers": connection.bootstrap_servers,
-        "node-id": _NODE,
+        "node-id": name,
         "host": "127.0.0.1",
         "grpc-port": "0",
         "http-port": "0",
-        "cache-dir": str(bench.folder / "cache"),
+        "cache-dir": str(bench.folder / f"cache-{name}"),
         "log-format": "json",
+        "control-topic": topics.control,
+        "status-topic": topics.status,
+        "request-topic": topics.requests,
+        "response-topic": topics.responses,
+        "dead-letter-topic": topics.dead_letters,
+        **(settings or {}),
     }
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    arguments = [part for flag, value in given.items() for part in (f"--{flag}", value)]
     async with running("headrace.consumer", arguments, bench.folder) as child:
-        yield Node(child, await _ready_endpoint(child, connection))
+        yield Node(child, await _ready_endpoint(name, child, connection, topics))
 
 
-async def _ready_endpoint(child: Child, connection: KafkaConnection) -> str:
+async def _ready_endpoint(
+    name: str, child: Child, connection: KafkaConnection, topics: Topics
+) -> str:
     """Return where the node answers gRPC, once it is ready.
 
     Raises:
         BenchmarkError: it ended, or is not ready in time.
     """
     deadline = time.monotonic() + _READY_SECONDS
-    async with status_reader(connection, Topics()) as reader:
+    async with status_reader(connection, topics) as reader:
         while time.monotonic() < deadline:
             child.check_running()
-            view = await reader.wait_for(_ready_node, _LOOK_SECONDS)
+            view = await reader.wait_for(lambda fleet: _ready_node(fleet, name), _LOOK_SECONDS)
             if view is not None and view.heartbeat is not None:
                 return view.heartbeat.grpc_endpoint
     raise BenchmarkError(f"the node is not ready after {_READY_SECONDS:g} s")
 
 
-def _ready_node(fleet: Fleet) -> NodeView | None:
-    found = fleet.nodes.get(_NODE)
+def _ready_node(fleet: Fleet, name: str) -> NodeView | None:
+    found = fleet.nodes.get(name)
     is_ready = found is not None and found.is_ready and found.is_live(time.time_ns() // 1_000_000)
     return found if is_ready else None
