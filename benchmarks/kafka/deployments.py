@@ -14,13 +14,14 @@ from benchmarks.kafka.processor_time import Pids
 from benchmarks.kafka.stage import Stage, Subject
 from benchmarks.kafka.writing import PARTITIONS
 from benchmarks.servers import Node, node
-from headrace.consumer.settings import Settings
 from headrace.publisher.models import ModelPublisher
 from headrace.publisher.topics import ensure_topics
 from headrace.schemas.topics import Topics, specs
 
 AT_LEAST_ONCE: Final = "at_least_once"
 EXACTLY_ONCE: Final = "exactly_once"
+DELIVERIES: Final = (EXACTLY_ONCE, AT_LEAST_ONCE)
+"""The guarantees that a node can give, the default first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,6 @@ class Deployment:
     subject: Subject
     topics: Topics
     nodes: list[Node]
-
-
-def deliveries() -> list[str]:
-    """Return the guarantees that this node can give, the default first."""
-    if "delivery" in Settings.model_fields:
-        return [EXACTLY_ONCE, AT_LEAST_ONCE]
-    return [AT_LEAST_ONCE]
 
 
 @asynccontextmanager
@@ -67,7 +61,7 @@ async def deployed(
                 stage.connection,
                 name=f"{name}-{number}",
                 topics=topics,
-                settings=_settings(name, delivery),
+                settings={"group": name, "delivery": delivery},
             )
             serving.append(await stack.enter_async_context(starting))
         subject = Subject(
@@ -91,9 +85,3 @@ def _topics(name: str) -> Topics:
         responses=f"{name}.responses",
         dead_letters=f"{name}.dead-letters",
     )
-
-
-def _settings(group: str, delivery: str) -> dict[str, str]:
-    """Return a node's flags; without a choice there is one guarantee."""
-    has_choice = "delivery" in Settings.model_fields
-    return {"group": group, **({"delivery": delivery} if has_choice else {})}

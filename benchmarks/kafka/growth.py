@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks import models, proc
 from benchmarks.kafka import rounds
-from benchmarks.kafka.deployments import deliveries, deployed
+from benchmarks.kafka.deployments import EXACTLY_ONCE, deployed
 from benchmarks.kafka.payloads import Payloads
 from benchmarks.kafka.stage import Stage, Subject, staged
 from benchmarks.measurement import Bench, Json, Measured, medians_of
@@ -30,7 +30,7 @@ _QUICK_VALUE_BYTES: Final = (50, 50_000)
 
 async def run(bench: Bench) -> Measured:
     """Measure one growth after the other."""
-    delivery = deliveries()[0]
+    delivery = EXACTLY_ONCE
     folder = (await models.build(bench.folder, _MODEL))[_MODEL]
     runs: list[Json] = []
     async with staged(bench) as stage:

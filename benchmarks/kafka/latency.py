@@ -18,7 +18,7 @@ from benchmarks import models
 from benchmarks.children import running
 from benchmarks.kafka import rounds
 from benchmarks.kafka.arrivals import Arrivals, receiving
-from benchmarks.kafka.deployments import Deployment, deliveries, deployed
+from benchmarks.kafka.deployments import DELIVERIES, Deployment, deployed
 from benchmarks.kafka.payloads import Payloads, check_values
 from benchmarks.kafka.processor_time import ELSEWHERE, ProcessorTime
 from benchmarks.kafka.stage import Stage, staged
@@ -47,7 +47,7 @@ async def run(bench: Bench) -> Measured:
     peaks: dict[str, int] = {}
     async with staged(bench) as stage, AsyncExitStack() as stack:
         nodes: dict[str, Deployment] = {}
-        for delivery in deliveries():
+        for delivery in DELIVERIES:
             bench.tell(f"starting a node: {delivery}")
             nodes[delivery] = await stack.enter_async_context(deployed(stage, delivery, folders))
             peaks[delivery] = await _peak(stage, nodes[delivery], payloads)
@@ -60,7 +60,7 @@ async def run(bench: Bench) -> Measured:
                     runs.append({"load": at_share(share), **found})
                 bench.tell(f"round {number + 1}: {delivery} {_words(runs[-1 - len(SHARES) :])}")
     parameters = {
-        "deliveries": list(nodes),
+        "DELIVERIES": list(nodes),
         "peak_records_per_second": peaks,
         "seconds_per_rate": seconds,
         "settle_seconds": _SETTLE_SECONDS,

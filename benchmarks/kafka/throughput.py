@@ -15,9 +15,9 @@ from benchmarks import models
 from benchmarks.kafka import profiles, rounds
 from benchmarks.kafka.deployments import (
     AT_LEAST_ONCE,
+    DELIVERIES,
     EXACTLY_ONCE,
     Deployment,
-    deliveries,
     deployed,
 )
 from benchmarks.kafka.mlserver import peer
@@ -68,7 +68,7 @@ async def run(bench: Bench) -> Measured:
         "partitions": PARTITIONS,
         "seconds_per_round": _seconds(bench),
         "live_lead_records": rounds.LEAD_RECORDS,
-        "deliveries": list(nodes),
+        "DELIVERIES": list(nodes),
         "mlserver": found.about,
     }
     return Measured(parameters=parameters, runs=runs, medians=_medians(runs) | shares)
@@ -78,7 +78,7 @@ async def _nodes(
     stack: AsyncExitStack, stage: Stage, folders: Mapping[str, Path]
 ) -> dict[str, Deployment]:
     found: dict[str, Deployment] = {}
-    for delivery in deliveries():
+    for delivery in DELIVERIES:
         stage.bench.tell(f"starting a node: {delivery}")
         starting = deployed(stage, delivery, folders)
         found[delivery] = await stack.enter_async_context(starting)

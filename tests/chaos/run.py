@@ -23,7 +23,7 @@ from typing import Final
 from headrace.publisher import quiet_logs
 from tests.chaos.checker import Delivery, Verdict, check
 from tests.chaos.faults import Draw, Fault, draws, strike
-from tests.chaos.stage import DEFAULT_DELIVERY, HAS_DELIVERY, Stage, open_stage
+from tests.chaos.stage import DEFAULT_DELIVERY, Stage, open_stage
 
 DELIVERIES: Final[tuple[Delivery, ...]] = ("exactly_once", "at_least_once")
 SEED_VARIABLE: Final = "HEADRACE_CHAOS_SEED"
@@ -175,7 +175,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--delivery",
         choices=[*DELIVERIES, "both"],
-        default="both" if HAS_DELIVERY else DEFAULT_DELIVERY,
+        default="both",
         help="both: one run after the other with the same seed",
     )
     return parser.parse_args(arguments)

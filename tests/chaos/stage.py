@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from headrace.consumer.settings import Settings
 from headrace.consumer.stream.clients import GroupConsumer
 from headrace.publisher import KafkaConnection, ModelPublisher, PublisherError
 from headrace.publisher.clients import TopicPartition
@@ -29,8 +28,7 @@ from tests.models import model
 
 PARTITIONS: Final = 8
 SESSION_SECONDS: Final = 4.0
-HAS_DELIVERY: Final = "delivery" in Settings.model_fields
-DEFAULT_DELIVERY: Final[Delivery] = "exactly_once" if HAS_DELIVERY else "at_least_once"
+DEFAULT_DELIVERY: Final[Delivery] = "exactly_once"
 _PUBLISH_SECONDS: Final = 20.0
 _INSIST_SECONDS: Final = 90.0
 
@@ -157,9 +155,9 @@ async def open_stage(
 
 def _settings(delivery: Delivery) -> dict[str, object]:
     """Return the nodes' settings: impatient, and with few threads on a small machine."""
-    settings: dict[str, object] = {
+    return {
+        "delivery": delivery,
         "session_timeout_seconds": SESSION_SECONDS,
         "drain_seconds": 5,
         "threads": 1,
     }
-    return settings | ({"delivery": delivery} if HAS_DELIVERY else {})

@@ -222,7 +222,6 @@ def _stream_options(settings: Settings) -> StreamOptions:
         session_timeout_seconds=settings.session_timeout_seconds,
         max_in_flight_bytes=settings.max_in_flight_bytes,
         default_deadline_seconds=settings.default_timeout_seconds,
-        session_timeout_seconds=settings.session_timeout_seconds,
         # A rebalance waits for it, and aiokafka waits 40 s for a rebalance.
         drain_timeout_seconds=min(settings.drain_seconds, 25.0),
     )

@@ -143,9 +143,6 @@ class Settings(KafkaSettings, BaseSettings):
     max_transaction_records: Positive = Field(
         8000, description="requests after which a transaction waits no longer"
     )
-    session_timeout_seconds: Seconds = Field(
-        10.0, description="silence after which the group gives this node's partitions to others"
-    )
     max_in_flight_bytes: Positive = Field(
         128 * 2**20,
         description="requests from Kafka taken and not yet answered, all partitions together",
