@@ -28,6 +28,12 @@ if TYPE_CHECKING:
         topic: str
         partition: int
 
+    class OffsetAndTimestamp(NamedTuple):
+        """The first record at a time or after it."""
+
+        offset: int
+        timestamp: int
+
     class AIOKafkaConsumer:
         """Reads partitions; see aiokafka 0.14."""
 
@@ -43,6 +49,9 @@ if TYPE_CHECKING:
         async def end_offsets(
             self, partitions: Iterable[TopicPartition]
         ) -> dict[TopicPartition, int]: ...
+        async def offsets_for_times(
+            self, timestamps: Mapping[TopicPartition, int]
+        ) -> dict[TopicPartition, OffsetAndTimestamp | None]: ...
         async def getmany(
             self,
             *partitions: TopicPartition,
@@ -68,6 +77,9 @@ if TYPE_CHECKING:
             timestamp_ms: int | None = None,
             headers: Sequence[tuple[str, bytes]] | None = None,
         ) -> asyncio.Future[RecordPlace]: ...
+        async def begin_transaction(self) -> None: ...
+        async def commit_transaction(self) -> None: ...
+        async def abort_transaction(self) -> None: ...
         def create_batch(self) -> BatchBuilder: ...
         async def send_batch(
             self, batch: BatchBuilder, topic: str, *, partition: int

@@ -28,6 +28,7 @@ from headrace.consumer.stream.exactly_once import ExactlyOnce
 from headrace.consumer.stream.options import DeliveryGuarantee, StreamOptions
 from headrace.consumer.stream.pipeline import Works
 from headrace.consumer.stream.replies import Replies
+from headrace.consumer.stream.source import Unbounded
 from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError
@@ -130,7 +131,14 @@ class KafkaDoor:
             async with self._connection.consumer(**self._consumer_options()) as opened:
                 consumer = cast("GroupConsumer", opened)
                 delivery = self._delivery(consumer)
-                works = Works(consumer, delivery, self._replies, self._serving_map, self._options)
+                works = Works(
+                    consumer=consumer,
+                    delivery=delivery,
+                    replies=self._replies,
+                    versions=self._serving_map,
+                    options=self._options,
+                    source=Unbounded(self._options.default_deadline_seconds),
+                )
                 crew = Crew(works, tasks)
                 background = [
                     tasks.create_task(delivery.run(), name="delivery"),

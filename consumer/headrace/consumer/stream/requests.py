@@ -19,7 +19,7 @@ from headrace.consumer.stream.outgoing import OutHeaders
 from headrace.schemas.errors import WireError
 from headrace.schemas.records import Route
 from headrace.schemas.routes import route_bytes
-from headrace.schemas.topics import RequestHeader
+from headrace.schemas.topics import AnswerHeader, RequestHeader
 
 MAX_DEADLINE_SECONDS: Final = 600.0
 # From which size on a record is measured before it is sent.
@@ -30,6 +30,8 @@ _REPLY_TOPIC: Final = RequestHeader.REPLY_TOPIC
 _DEADLINE_MS: Final = RequestHeader.DEADLINE_MS
 _TRACEPARENT: Final = RequestHeader.TRACEPARENT
 _CONTENT_TYPE: Final = RequestHeader.CONTENT_TYPE
+# What tells one answer from others.
+_TELLING: Final = (_CORRELATION_ID, AnswerHeader.REPLAY_OF)
 _EXPIRED: Final = Fault(Code.DEADLINE_EXCEEDED, "the deadline passed before the model ran")
 _EMPTY: Final = Fault(Code.INVALID_ARGUMENT, "the record has no value", is_unreadable=True)
 
@@ -64,6 +66,8 @@ class Requests:
 
     Attributes:
         messages: the records, in the order of their offsets.
+        next_offset: the offset behind the last record, or behind those skipped after it; with
+            nothing but skipped records there are no messages.
         values: what the models are to read; the records' values unless they stand for others.
         contents: how the values are encoded, and answers are to be.
         deadlines: readings of the monotonic clock.
@@ -79,8 +83,15 @@ class Requests:
     **Concurrency:** one task at a time.
     """
 
-    def __init__(self, messages: Sequence[Message], *, default_deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        *,
+        default_deadline_seconds: float,
+        next_offset: int | None = None,
+    ) -> None:
         count = len(messages)
+        self.next_offset = messages[-1].offset + 1 if next_offset is None else next_offset
         self.messages = messages
         self.values = [message.value for message in messages]
         self.contents: list[Content] = [AVRO] * count
@@ -99,11 +110,6 @@ class Requests:
         self._epoch_ms = time.time() * 1000
         self.deadlines = [self._now + default_deadline_seconds] * count
         self._read_headers()
-
-    @property
-    def next_offset(self) -> int:
-        """The offset behind the last record."""
-        return self.messages[-1].offset + 1
 
     @property
     def size_bytes(self) -> int:
@@ -133,8 +139,8 @@ class Requests:
 
     def is_addressable(self, index: int) -> bool:
         """Whether somebody can tell an answer to this record from others."""
-        is_correlated = any(name == _CORRELATION_ID for name, _ in self.echoes[index])
-        return is_correlated or self.replies[index] is not None
+        is_told_apart = any(name in _TELLING for name, _ in self.echoes[index])
+        return is_told_apart or self.replies[index] is not None
 
     def calls(self, members: Sequence[int]) -> tuple[Sequence[bytes], Sequence[float]]:
         """Return the values and deadlines of records that have values."""
@@ -190,7 +196,8 @@ class Requests:
 
     def _read_common_route(self) -> bool:
         """Return whether all records have one and the same route, and were sorted by it."""
-        values, first = self.values, self.values[0]
+        values = self.values
+        first = values[0] if values else None
         is_plain = self._is_simple and not self.faults and None not in values
         prefix = route_bytes(first) if first and is_plain else b""
         if not prefix or not all(value.startswith(prefix) for value in values if value is not None):
