@@ -23,6 +23,7 @@ from headrace.cli.commands.models import models
 from headrace.cli.commands.predict import predict
 from headrace.cli.commands.publish import publish
 from headrace.cli.commands.quickstart import quickstart
+from headrace.cli.commands.replay import replay
 from headrace.cli.commands.retire import retire
 from headrace.cli.commands.serve import CONTEXT as SERVE_CONTEXT
 from headrace.cli.commands.serve import serve
@@ -75,6 +76,7 @@ app.command(rich_help_panel="Publish")(config)
 app.command(rich_help_panel="Publish")(forget)
 app.command(rich_help_panel="Look")(models)
 app.command(rich_help_panel="Look")(history)
+app.command(rich_help_panel="Look")(replay)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -142,6 +143,11 @@ def _check_output(settings: Settings, options: ReplayOptions) -> None:
         raise ReplayRefused(
             f"output topic {topic!r} is in use by the deployment: name one that only the answers "
             "of replays go to; it is made if it does not exist"
+        )
+    if settings.request_pattern and re.match(settings.request_pattern, topic):
+        raise ReplayRefused(
+            f"output topic {topic!r} matches the request pattern {settings.request_pattern!r}: "
+            "nodes would take its answers for requests; name another one"
         )
 
 

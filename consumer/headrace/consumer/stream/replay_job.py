@@ -67,6 +67,9 @@ async def begin(
                 )
                 for each in (group, f"{group}.{digest}")
             ]
+            for consumer in (progress, ends):
+                consumer.assign(partitions)
+                consumer.pause(*partitions)  # they say where it is, and read nothing
             reached, known = await _read(progress, partitions), await _read(ends, partitions)
             if known and reached.keys() >= known.keys():
                 spans = {
@@ -84,7 +87,6 @@ async def begin(
                 (progress, {partition: span.start for partition, span in spans.items()}),
                 (ends, {partition: span.end for partition, span in spans.items()}),
             ):
-                consumer.assign(offsets)
                 await consumer.commit(offsets)
     except (KafkaError, TimeoutError) as error:
         raise BrokerUnreachable(
