@@ -20,8 +20,8 @@ from headrace.consumer.stream.answering import Versions, answer
 from headrace.consumer.stream.clients import GroupConsumer, TopicPartition
 from headrace.consumer.stream.delivery import FAILURES, Delivery, Outlet
 from headrace.consumer.stream.flight import Batch, Flight
-from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import StreamOptions
+from headrace.consumer.stream.reading import Reading
 from headrace.consumer.stream.replies import Replies
 from headrace.consumer.stream.requests import Requests
 from headrace.consumer.stream.source import Source
@@ -78,7 +78,7 @@ class Pipeline:
         self._delivering: asyncio.Task[None] | None = None
         self._outage = Outage(f"answers to {partition.topic}/{partition.partition}")
         self._committed_at = float("-inf")
-        self._intake = Intake(
+        self._reading = Reading(
             works.consumer,
             partition,
             works.options.max_batch_records,
@@ -161,14 +161,14 @@ class Pipeline:
             # throws away, and the position has moved on: seeking earlier would lose those records.
             await self._predecessor.wait_left()
             self._predecessor = None
-        return await self._intake.seek()
+        return await self._reading.seek()
 
     async def _take_always(self, tasks: asyncio.TaskGroup, flight: Flight) -> None:
         """Take batches until stopped, until delivering fails, or to the end of the source."""
-        intake, source = self._intake, self._works.source
-        while not self._is_stopping and flight.failure is None and not await intake.is_over():
-            await intake.wait_room(flight)
-            messages = await intake.take()
+        reading, source = self._reading, self._works.source
+        while not self._is_stopping and flight.failure is None and not await reading.is_over():
+            await reading.wait_room(flight)
+            messages = await reading.take()
             # Checked after every wait: records that came while the partition went are not ours.
             if self._is_stopping or flight.failure is not None:
                 return
@@ -176,7 +176,7 @@ class Pipeline:
                 continue
             requests = source.requests(messages)
             batch = Batch(requests, tasks.create_task(self._answer(requests)))
-            intake.note_size(batch.size_bytes / max(1, len(batch)))
+            reading.note_size(batch.size_bytes / max(1, len(batch)))
             flight.board(batch)
             # Taking from a full buffer does not suspend, and the others want their turn.
             await asyncio.sleep(0)

@@ -25,7 +25,7 @@ _LOOK_TIMEOUT_SECONDS: Final = 15.0
 _TAKE_BYTES: Final = 4 * 2**20
 
 
-class Intake:
+class Reading:
     """Takes the records of one partition in order, as many at once as are good.
 
     **Concurrency:** one task.
