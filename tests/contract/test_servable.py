@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from headrace.consumer.artifacts.cache import ArtifactCache
-from headrace.consumer.core.calls import Call, Encoding
+from headrace.consumer.core.calls import Encoding
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.servable import Loader, Servable
 from headrace.consumer.workers.loader import WorkerLoader
@@ -20,7 +20,7 @@ from headrace.protos.tensorflow_serving_pb2 import PredictResponse, SignatureDef
 from headrace.schemas import codec
 from headrace.schemas.records import Batching, InferenceResponse
 from tests.fakes.servable import FakeLoader
-from tests.integration.consumer.workers.rig import ENCODINGS, column, outputs, publish
+from tests.integration.consumer.workers.rig import ENCODINGS, ask, column, one, outputs, publish
 from tests.models import model
 
 LOOP = pytest.mark.asyncio(loop_scope="module")
@@ -56,7 +56,7 @@ async def test_answers_in_the_order_and_encoding_of_the_calls(
 ) -> None:
     """One answer per call, and each knows its version."""
     calls = [ENCODINGS[encoding](column(number)) for number in range(5)]
-    answers = await servable.infer(calls)
+    answers = await ask(servable, calls)
     assert [outputs(answer)["y"].tolist() for answer in answers] == [
         [[number / 2 + 2]] for number in range(5)
     ]
@@ -65,7 +65,7 @@ async def test_answers_in_the_order_and_encoding_of_the_calls(
 @LOOP
 async def test_answers_name_the_version_and_the_signature(servable: Servable) -> None:
     """The request named none; the answer says what was used."""
-    avro, proto = await servable.infer([make(column(1)) for make in ENCODINGS.values()])
+    avro, proto = await ask(servable, [make(column(1)) for make in ENCODINGS.values()])
     response = codec.decode(avro.payload, InferenceResponse)
     assert (response.version, response.signature) == (1, "serving_default")
     spec = PredictResponse.FromString(proto.payload).model_spec
@@ -84,10 +84,10 @@ async def test_one_bad_call_fails_alone(servable: Servable, encoding: str) -> No
         make(column(1), signature="nonsense"),
         make({}),
         make({**column(1), "z": np.zeros(1, np.float32)}),
-        Call(kind, b"\xff" * 20, good.deadline_seconds),
+        one(kind, b"\xff" * 20),
         good,
     ]
-    answers = await servable.infer(calls)
+    answers = await ask(servable, calls)
     assert [answer.code for answer in answers] == [
         Code.OK,
         Code.FAILED_PRECONDITION,
@@ -105,9 +105,7 @@ async def test_one_bad_call_fails_alone(servable: Servable, encoding: str) -> No
 async def test_expired_call_is_not_run(servable: Servable, may_wait: bool) -> None:
     """Nobody waits for it any more; its neighbours are answered."""
     make = ENCODINGS["proto"]
-    answers = await servable.infer(
-        [make(column(1), seconds=-1), make(column(1))], may_wait=may_wait
-    )
+    answers = await ask(servable, [make(column(1), seconds=-1), make(column(1))], may_wait=may_wait)
     assert [answer.code for answer in answers] == [Code.DEADLINE_EXCEEDED, Code.OK]
 
 
@@ -122,7 +120,7 @@ async def test_says_its_signatures(servable: Servable) -> None:
 async def test_answers_unavailable_once_unloaded(servable: Servable) -> None:
     """A call that comes too late is told to go elsewhere; unloading twice is no error."""
     await servable.unload()
-    (answer,) = await servable.infer([ENCODINGS["proto"](column(1))])
+    (answer,) = await ask(servable, [ENCODINGS["proto"](column(1))])
     assert answer.code is Code.UNAVAILABLE
 
 
@@ -131,5 +129,5 @@ async def test_is_not_broken_while_it_works(servable: Servable) -> None:
     """Waiting for the end leaves nothing behind when it is given up."""
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(servable.wait_broken(), 0.01)
-    (answer,) = await servable.infer([ENCODINGS["proto"](column(1))])
+    (answer,) = await ask(servable, [ENCODINGS["proto"](column(1))])
     assert answer.code is Code.OK

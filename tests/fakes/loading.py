@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-from headrace.consumer.core.calls import Answer, Call
-from headrace.consumer.core.codes import Code
+from headrace.consumer.core.calls import Answers, Calls
 from headrace.consumer.core.errors import LoadError
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.core.plan import PlannedVersion
@@ -23,9 +21,9 @@ class EchoServable:
         self.unloaded = asyncio.Event()
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
-    async def infer(self, calls: Sequence[Call], *, may_wait: bool = False) -> Sequence[Answer]:  # noqa: ARG002 - the protocol's parameter
+    async def infer(self, calls: Calls, *, may_wait: bool = False) -> Answers:  # noqa: ARG002 - the protocol's parameter
         """Echo."""
-        return [Answer(Code.OK, call.payload) for call in calls]
+        return Answers(calls.payloads, {})
 
     @property
     def is_unloaded(self) -> bool:

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+from headrace.consumer.stream.claims import Claims
 from headrace.publisher import KafkaConnection
 from headrace.publisher.clients import AIOKafkaConsumer, Message, TopicPartition
 from headrace.schemas import codec
+from headrace.schemas.claims import CLAIM_CONTENT_TYPE
 from headrace.schemas.records import InferenceError, InferenceRequest, InferenceResponse
 from headrace.schemas.tensors import from_tensor, to_tensor
 from headrace.schemas.topics import Topics
 
+_CLAIM = CLAIM_CONTENT_TYPE.encode()
 Answer = Callable[[InferenceRequest], InferenceResponse | None]
 
 
@@ -32,8 +35,15 @@ def keep_silent(request: InferenceRequest) -> None:
 class Responder:
     """Answers requests like a node: same key, headers back, provenance added."""
 
-    def __init__(self, connection: KafkaConnection, topics: Topics, partitions: int) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topics: Topics,
+        partitions: int,
+        claims: Claims | None = None,
+    ) -> None:
         self._connection = connection
+        self._claims = claims
         self._topics = topics
         self._partitions = partitions
         self.seen: list[Message] = []
@@ -61,11 +71,13 @@ class Responder:
                     for message in messages:
                         self.seen.append(message)
                         self.arrived.set()
-                        assert message.value is not None
-                        response = answer(codec.decode(message.value, InferenceRequest))
+                        value, headers = message.value, dict(message.headers)
+                        assert value is not None
+                        if self._claims and headers.get("content-type") == _CLAIM:
+                            value = await self._claims.fetch(value)
+                        response = answer(codec.decode(value, InferenceRequest))
                         if response is None:
                             continue
-                        headers = dict(message.headers)
                         await producer.send(
                             headers["reply-topic"].decode(),
                             key=message.key,

@@ -33,6 +33,7 @@ def planned_version(model: str, version: int, *, control_offset: int = 0) -> Pla
 class FakeServable:
     """Half plus two. By default it answers at once.
 
+    `calls` and `deadlines_seconds` are of all calls that were inside, `sizes` of each `infer`.
     `hold` keeps calls inside until `release`; `wait_inside` waits until so many are inside.
     `answer_all` makes every call get that answer, `raise_all` makes `infer` raise.
 
@@ -43,6 +44,7 @@ class FakeServable:
         self.planned = planned
         self.calls: list[bytes] = []
         self.deadlines_seconds: list[float] = []
+        self.sizes: list[int] = []
         self.batching = Batching()
         self.is_unloaded = False
         self.cancelled = 0
@@ -70,6 +72,7 @@ class FakeServable:
             await self._changed.wait_for(lambda: self._inside + count <= self._max_inside)
             self.calls.extend(calls.payloads)
             self.deadlines_seconds.extend(calls.deadlines_seconds)
+            self.sizes.append(count)
             self._inside += count
             self._changed.notify_all()
             try:

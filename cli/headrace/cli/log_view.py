@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.moments import iso
 from headrace.publisher.configuration import policy_words
 from headrace.publisher.history import ControlEntry
 from headrace.schemas.errors import WireError
@@ -46,8 +46,7 @@ class Change:
     @property
     def time(self) -> str:
         """The time of the record by its broker timestamp, in UTC."""
-        moment = datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return iso(self.timestamp_ms)
 
     def as_json(self) -> dict[str, str | int | None]:
         """Return the row as `headrace history --json` prints it."""

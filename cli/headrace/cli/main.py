@@ -17,6 +17,7 @@ import typer
 from headrace.cli import extras
 from headrace.cli.commands.broker import broker
 from headrace.cli.commands.config import config
+from headrace.cli.commands.dead_letters import dead_letters
 from headrace.cli.commands.forget import forget
 from headrace.cli.commands.history import history
 from headrace.cli.commands.models import models
@@ -76,6 +77,7 @@ app.command(rich_help_panel="Publish")(config)
 app.command(rich_help_panel="Publish")(forget)
 app.command(rich_help_panel="Look")(models)
 app.command(rich_help_panel="Look")(history)
+app.add_typer(dead_letters, rich_help_panel="Look")
 app.command(rich_help_panel="Look")(replay)
 
 

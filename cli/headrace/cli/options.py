@@ -6,6 +6,7 @@ import typer
 
 BOOTSTRAP_SERVERS_ENV = "HEADRACE_BOOTSTRAP_SERVERS"
 STORE_ENV = "HEADRACE_STORE"
+CLAIM_STORE_ENV = "HEADRACE_CLAIM_STORE"
 DEFAULT_BOOTSTRAP_SERVERS = "localhost:9092"
 
 BootstrapServers = Annotated[
@@ -37,5 +38,15 @@ Store = Annotated[
         metavar="URI",
         help="Where model files go, for the nodes to fetch: a folder, or a URI such as "
         "s3://bucket/models. Default: a folder of this user on this machine.",
+    ),
+]
+ClaimStore = Annotated[
+    str | None,
+    typer.Option(
+        "--claim-store",
+        envvar=CLAIM_STORE_ENV,
+        metavar="URI",
+        help="Over Kafka: where a request goes that is too large for its topic, a folder or URI "
+        "that the nodes have among their claim stores.",
     ),
 ]

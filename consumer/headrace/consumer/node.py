@@ -25,13 +25,13 @@ from headrace.consumer.core.plan import Plan, fold
 from headrace.consumer.core.readiness import Phase, Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
+from headrace.consumer.parts import open_intake, worker_options
 from headrace.consumer.rpc.door import GrpcDoor, GrpcOptions
 from headrace.consumer.settings import Settings
 from headrace.consumer.stream.door import KafkaDoor
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.web.door import HttpDoor, HttpOptions
 from headrace.consumer.workers.loader import WorkerLoader
-from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.publisher.connection import KafkaConnection
 from headrace.schemas.records import ServableState, ServableStatus
@@ -73,7 +73,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     loader = WorkerLoader(
         ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
         zygotes,
-        _worker_options(settings),
+        worker_options(settings),
     )
     manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
     rpc = GrpcDoor(serving_map, monitor, readiness, _grpc_options(settings))
@@ -82,7 +82,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         settings.control_topic,
         creates=specs(settings.topics) if settings.create_topics else (),
     )
-    stream = KafkaDoor(connection, serving_map, readiness, _stream_options(settings))
 
     async with web, status, zygotes, loader, manager, rpc, asyncio.TaskGroup() as tasks:
         status.serve_at(
@@ -94,7 +93,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             _follow(control, manager, status, readiness), name="control log"
         )
         settling = tasks.create_task(_settle(manager, readiness, slots, settings), name="settling")
-        async with stream:
+        async with (
+            open_intake(settings, settings.response_topic) as intake,
+            KafkaDoor(connection, serving_map, readiness, _stream_options(settings), intake),
+        ):
             await stop.wait()
             log.info("node.draining", node=settings.node)
             readiness.enter(Phase.DRAINING)
@@ -158,14 +160,6 @@ def _life_options(settings: Settings) -> LifeOptions:
         first_backoff_seconds=settings.first_backoff_seconds,
         max_backoff_seconds=settings.max_backoff_seconds,
         drain_seconds=settings.drain_seconds,
-    )
-
-
-def _worker_options(settings: Settings) -> WorkerOptions:
-    return WorkerOptions(
-        max_queue_calls=settings.max_queue_calls,
-        load_timeout_seconds=settings.load_timeout_seconds,
-        intra_op_threads=settings.threads,
     )
 
 

@@ -13,7 +13,8 @@ import asyncio
 import gc
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -22,14 +23,15 @@ from headrace.consumer.core.errors import ReplayRefused
 from headrace.consumer.core.plan import ControlEvent, Plan, PlannedModel, PlannedVersion, fold
 from headrace.consumer.core.servable import Servable
 from headrace.consumer.core.serving_map import Serving
+from headrace.consumer.parts import open_intake, worker_options
 from headrace.consumer.settings import Settings
 from headrace.consumer.stream.clients import TopicPartition
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.replay_door import ReplayDoor
 from headrace.consumer.stream.replay_job import ReplayJob, begin, job_group
 from headrace.consumer.stream.replaying import PastRequests, Tally, limited
 from headrace.consumer.workers.loader import WorkerLoader
-from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.history import read_control
@@ -110,26 +112,35 @@ async def run(settings: Settings, options: ReplayOptions, watch: Watch) -> Repla
     connection = KafkaConnection(settings.bootstrap_servers)
     _check_output(settings, options)
     planned, batching = await _find_version(connection, settings, options)
-    job = await _begin(connection, options)
-    watch.begun(job)
-    source = PastRequests(options.model, job.spans, watch.progressed)
-    if not source.tally.total:
-        return Replayed(tally=source.tally, seconds=0.0, is_resumed=job.is_resumed)
+    async with open_intake(settings, options.output_topic) as intake:
+        job = await _begin(connection, options, intake)
+        watch.begun(job)
+        source = PastRequests(options.model, job.spans, intake.models, watch.progressed)
+        seconds = 0.0
+        if source.tally.total:
+            told = _stream_options(settings, options)
+            async with _loaded(settings, planned, batching, watch) as serving:
+                began = time.monotonic()
+                await ReplayDoor(connection, serving, source, intake, told).run()
+                seconds = time.monotonic() - began
+    return Replayed(tally=source.tally, seconds=seconds, is_resumed=job.is_resumed)
+
+
+@asynccontextmanager
+async def _loaded(
+    settings: Settings, planned: PlannedVersion, batching: Batching, watch: Watch
+) -> AsyncGenerator[Serving, None]:
+    """Load the version; when no worker of it lives any more, the block ends with that error."""
     cache = ArtifactCache(settings.cache_dir, settings.cache_max_bytes)
-    workers = WorkerOptions(
-        load_timeout_seconds=settings.load_timeout_seconds, intra_op_threads=settings.threads
-    )
+    workers = worker_options(settings)
     began = time.monotonic()
     async with Zygotes(prestart=()) as zygotes, WorkerLoader(cache, zygotes, workers) as loader:
         servable = await loader.load(planned, batching, yields_cpu=False)
         watch.loaded(time.monotonic() - began)
-        told = _stream_options(settings, options)
-        began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             breaking = tasks.create_task(_raise_when_broken(servable))
-            await ReplayDoor(connection, Serving(planned, servable), source, told).run()
+            yield Serving(planned, servable)
             breaking.cancel()
-    return Replayed(tally=source.tally, seconds=time.monotonic() - began, is_resumed=job.is_resumed)
 
 
 def _check_output(settings: Settings, options: ReplayOptions) -> None:
@@ -172,7 +183,7 @@ async def _find_version(
     return planned, model.config.batching if model.config else Batching()
 
 
-async def _begin(connection: KafkaConnection, options: ReplayOptions) -> ReplayJob:
+async def _begin(connection: KafkaConnection, options: ReplayOptions, intake: Intake) -> ReplayJob:
     """Make the output topic if need be, and begin the job, or find what is left of it."""
     width = (await require_topics(connection, [options.topic]))[options.topic]
     if not await partition_counts(connection, [options.output_topic]):
@@ -183,7 +194,7 @@ async def _begin(connection: KafkaConnection, options: ReplayOptions) -> ReplayJ
             spans = await resolve(reader, options.topic, width, options.since, options.until)
             if options.limit is None:
                 return spans
-            return await limited(reader, spans, options.model, options.limit)
+            return await limited(reader, spans, intake.models, options.model, options.limit)
 
     partitions = [TopicPartition(options.topic, number) for number in range(width)]
     purpose = (options.model, str(options.version), options.topic, options.output_topic)

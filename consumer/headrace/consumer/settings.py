@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -80,7 +80,30 @@ class Settings(BaseSettings):
         _TOPICS.responses, description="topic of answers whose request names no reply topic"
     )
     dead_letter_topic: str = Field(_TOPICS.dead_letters, description="topic of unreadable requests")
+    schema_registry_url: str = Field(
+        "",
+        description="Confluent Schema Registry whose framing requests may have; needs "
+        "headrace[registry]",
+    )
+    schema_registry_user_info: SecretStr = Field(
+        SecretStr(""),
+        description="user:password for the schema registry, unless its URL has them",
+    )
+    schema_registry_ca_file: str = Field(
+        "", description="certificates (PEM) that vouch for the schema registry"
+    )
+    schema_registry_timeout_seconds: Seconds = Field(
+        5.0, description="longest wait for the schema registry before requests are refused"
+    )
     create_topics: bool = Field(True, description="create the topics that do not exist")
+    claim_stores: str = Field(
+        "",
+        description="where payloads may lie that requests only claim: folders or URIs, separated "
+        "by commas; without any, such requests are refused",
+    )
+    claim_max_bytes: Positive = Field(
+        64 * 2**20, description="largest payload that is fetched for a request"
+    )
     cache_dir: Annotated[Path, AfterValidator(_expanded)] = Field(
         Path(platformdirs.user_cache_dir("headrace")) / "artifacts",
         description="where verified copies of artefacts are kept",

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace.protos import tensorflow_serving_pb2 as headrace_dot_protos_dot_tensorflow__serving__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/protos/routing.proto\x12\x10headrace.routing\x1a(headrace/protos/tensorflow_serving.proto\"J\n\x0cPredictRoute\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpecb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/protos/routing.proto\x12\x10headrace.routing\x1a(headrace/protos/tensorflow_serving.proto\"J\n\x0cPredictRoute\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\"<\n\x0fModelInferRoute\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREDICTROUTE']._serialized_start=93
   _globals['_PREDICTROUTE']._serialized_end=167
+  _globals['_MODELINFERROUTE']._serialized_start=169
+  _globals['_MODELINFERROUTE']._serialized_end=229
 # @@protoc_insertion_point(module_scope)

@@ -11,3 +11,11 @@ class PredictRoute(_message.Message):
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     model_spec: _tensorflow_serving_pb2.ModelSpec
     def __init__(self, model_spec: _Optional[_Union[_tensorflow_serving_pb2.ModelSpec, _Mapping]] = ...) -> None: ...
+
+class ModelInferRoute(_message.Message):
+    __slots__ = ("model_name", "model_version")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...

@@ -7,11 +7,12 @@ PublisherError
 ├── BrokerRefused        a broker answered, and the answer was no
 ├── TopicMismatch        a topic is missing, or exists in a shape that Headrace cannot use
 ├── OutcomeUnknown       sent, but not confirmed in time: it may or may not be in the log
-├── StoreError           the artefact store cannot be written or read
+├── StoreError           the artefact or claim store cannot be written or read
 ├── LogConflict          the control log already says something else
 │   ├── VersionConflict  the version number is taken by other bytes
 │   ├── UnknownVersion   there is no such version to retire or forget
 │   └── StillPublished   the version is published, so its record is not forgotten
+├── UnknownLetter        there is no such dead letter, or not enough of it is left
 ├── NotServed            the event is in the log, and the fleet will not serve the version
 │   ├── RefusedByNode    a node tried and failed
 │   └── NotWanted        a node applied the event, and its policy does not want the version
@@ -51,12 +52,13 @@ class TopicMismatch(PublisherError):
 class OutcomeUnknown(PublisherError):
     """A record was handed to the broker and not confirmed in time.
 
-    It may still arrive. Publishing the same thing again is safe: the log's fold takes it once.
+    It may still arrive. Doing the same again is safe: the log's fold takes an event once, and a
+    letter that was replayed is marked as such.
     """
 
 
 class StoreError(PublisherError):
-    """The artefact store cannot be written or read."""
+    """The artefact store, or the store of large requests, cannot be written or read."""
 
 
 class LogConflict(PublisherError):
@@ -73,6 +75,10 @@ class UnknownVersion(LogConflict):
 
 class StillPublished(LogConflict):
     """The record of a published version is not forgotten without force."""
+
+
+class UnknownLetter(PublisherError):
+    """There is no such dead letter, or not enough of it is left to be replayed."""
 
 
 class NotServed(PublisherError):

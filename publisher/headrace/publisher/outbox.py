@@ -74,7 +74,9 @@ class Outbox:
         if size > self._max_request_bytes:
             raise InferenceFailed(
                 "INVALID_ARGUMENT",
-                f"the request has {size} bytes; at most {self._max_request_bytes}",
+                f"the request has {size} bytes; at most {self._max_request_bytes}: raise the "
+                "request topic's max.message.bytes and max_request_bytes, or name a claim_store "
+                "that the nodes can read (--claim-store)",
             )
 
     async def partitions(self) -> list[int]:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self
 
+from headrace.publisher.claim_store import ClaimStore
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import InferenceFailed, InvalidArgument
-from headrace.publisher.inference import Inference, Inputs, Request, encode_request, make_request
+from headrace.publisher.inference import Inference, Inputs, Request, make_request
 from headrace.publisher.outbox import Mailing, Outbox, Outgoing
 from headrace.publisher.outstanding import Call, Outstanding, Result
+from headrace.publisher.packing import AHEAD, Packed, Packer
 from headrace.publisher.replies import replies
 from headrace.publisher.topics import require_topics
 from headrace.schemas.records import DEFAULT_SIGNATURE
@@ -34,7 +36,13 @@ class InferenceClient:
     **Concurrency:** one event loop, any number of callers. At most `max_outstanding` requests wait
     for answers; further ones wait for room, within their own deadline.
 
+    A request of more than `max_request_bytes` is written to `claim_store`, a folder or URI that
+    the nodes read too, and a claim on it is sent in its place; without a store it is refused.
+
     Units: `timeout` in seconds; `max_request_bytes` for key and value together.
+
+    Raises:
+        StoreError: there is no file system for the claim store.
     """
 
     def __init__(
@@ -45,11 +53,12 @@ class InferenceClient:
         timeout: float = 30.0,
         max_outstanding: int = 10_000,
         max_request_bytes: int = 1_000_000,
+        claim_store: str | None = None,
     ) -> None:
         self._connection = connection
         self._topics = topics or Topics()
         self._timeout = timeout
-        self._max_request_bytes = max_request_bytes
+        self._packer = Packer(max_request_bytes, ClaimStore(claim_store) if claim_store else None)
         self._outstanding = Outstanding(max_outstanding)
         self._outbox = Outbox(
             connection, self._topics.requests, max_request_bytes, self._outstanding.settle
@@ -186,9 +195,9 @@ class InferenceClient:
         keys: Sequence[bytes | None],
         deadline_ms: bytes,
     ) -> None:
-        value = encode_request(requests[0])
+        packed = await self._packer.pack(requests[0], keys[0])
         correlation_id = await self._outstanding.expect(call, 0)
-        await self._outbox.send(self._record(correlation_id, keys[0], value, deadline_ms))
+        await self._outbox.send(self._record(correlation_id, keys[0], packed, deadline_ms))
 
     async def _send_all(
         self,
@@ -198,10 +207,16 @@ class InferenceClient:
         deadline_ms: bytes,
     ) -> None:
         mailing = Mailing(self._outbox, await self._outbox.partitions())
-        for index, (request, key) in enumerate(zip(requests, keys, strict=True)):
+        packed: list[Packed | InferenceFailed] = []
+        for index, key in enumerate(keys):
+            if index % AHEAD == 0:
+                ahead = slice(index, index + AHEAD)
+                packed = await self._packer.pack_all(requests[ahead], keys[ahead])
+            ready = packed[index % AHEAD]
             try:
-                value = encode_request(request)
-                self._outbox.check(key, value)
+                if isinstance(ready, InferenceFailed):
+                    raise ready
+                self._outbox.check(key, ready.value)
             except InferenceFailed as failure:
                 call.settle(index, failure)
                 continue
@@ -209,15 +224,16 @@ class InferenceClient:
                 # Full means that answers must come first, so what asks for them must leave.
                 await mailing.flush()
             correlation_id = await self._outstanding.expect(call, index)
-            await mailing.add(self._record(correlation_id, key, value, deadline_ms))
+            await mailing.add(self._record(correlation_id, key, ready, deadline_ms))
         await mailing.flush()
 
     def _record(
-        self, correlation_id: bytes, key: bytes | None, value: bytes, deadline_ms: bytes
+        self, correlation_id: bytes, key: bytes | None, packed: Packed, deadline_ms: bytes
     ) -> Outgoing:
         headers = [
             (RequestHeader.CORRELATION_ID, correlation_id),
             self._reply_topic,
             (RequestHeader.DEADLINE_MS, deadline_ms),
+            *packed.headers,
         ]
-        return Outgoing(correlation_id, key, value, headers)
+        return Outgoing(correlation_id, key, packed.value, headers)

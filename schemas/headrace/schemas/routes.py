@@ -128,10 +128,12 @@ def route_bytes(value: bytes) -> bytes:
 _SHARED: Final = RouteReader()
 
 
-def read_route(value: bytes) -> Route:
+def read_route(value: bytes, *, max_bytes: int = MAX_BYTES) -> Route:
     """Return the route of a request written with a schema of this package.
+
+    `max_bytes` is as in `RouteReader.read`.
 
     Raises:
         WireError: the value is no request, or is cut short within its route.
     """
-    return _SHARED.read(value)
+    return _SHARED.read(value, max_bytes=max_bytes)

@@ -74,6 +74,11 @@ class RequestHeader:
     AFFINITY = "affinity"
     TRACEPARENT = "traceparent"
     CONTENT_TYPE = "content-type"
+    # The route, on records whose value does not begin with it.
+    MODEL = "model"
+    VERSION = "version"
+    LABEL = "label"
+    REPLAYED_FROM = "replayed-from"
 
 
 class AnswerHeader:
@@ -93,9 +98,15 @@ class AnswerHeader:
 
 
 class DeadLetterHeader:
-    """Header names added to dead letters; key, value and other headers are the original's."""
+    """Header names added to dead letters; key, value and other headers are the original's.
+
+    `TRUNCATED_BYTES` counts what a letter had to leave out to fit its topic. `REPLAYED` is the only
+    header of a mark: a record that says which letter of its partition was replayed.
+    """
 
     ORIGIN_TOPIC = "origin-topic"
     ORIGIN_PARTITION = "origin-partition"
     ORIGIN_OFFSET = "origin-offset"
     REASON = "reason"
+    TRUNCATED_BYTES = "truncated-bytes"
+    REPLAYED = "replayed"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +96,23 @@ async def test_a_refusal_by_kafka_reads_as_by_grpc(
         bootstrap_servers, unique_name, ("{}",), InferenceResponse(model=unique_name, error=error)
     )
     assert ended == Ended(1, "", "error: NOT_FOUND: Servable not found for request: x\n")
+
+
+async def test_a_large_request_by_kafka_goes_to_the_claim_store(
+    bootstrap_servers: str, unique_name: str, tmp_path: Path
+) -> None:
+    """The option names the store; without it the refusal says so."""
+    await ensure_topics(KafkaConnection(bootstrap_servers), specs(Topics()))
+    arguments = ("predict", unique_name, "--via", "kafka", "--timeout", "2", "--inputs", "-")
+    inputs = json.dumps({"x": [0.5] * 300_000})
+    where = {"HEADRACE_BOOTSTRAP_SERVERS": bootstrap_servers}
+    refused = await headrace(*arguments, stdin=inputs, **where)
+    assert refused.code == 1
+    assert "--claim-store" in refused.err
+    claimed = await headrace(*arguments, "--claim-store", str(tmp_path), stdin=inputs, **where)
+    # Nobody answers: it was sent, and the payload is there.
+    assert claimed.err == "error: DEADLINE_EXCEEDED: no answer in 2 s\n"
+    assert len(await asyncio.to_thread(os.listdir, tmp_path)) == 1
 
 
 async def _ask(

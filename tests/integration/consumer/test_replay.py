@@ -12,7 +12,9 @@ import pytest
 from headrace.consumer.core.errors import ArtifactMissing, ReplayRefused
 from headrace.consumer.replay import Replayed, ReplayOptions, run
 from headrace.consumer.settings import Settings
+from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.clients import TopicPartition
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.replay_job import ReplayJob, begin
 from headrace.consumer.stream.replaying import Tally, limited
 from headrace.publisher import KafkaConnection, ModelPublisher
@@ -168,7 +170,14 @@ async def test_a_limit_is_spread_over_the_partitions(settings: Settings) -> None
         await client.ask(topic, [Ask(value=value, partition=1) for value in values])
     first, second = (TopicPartition(topic, number) for number in range(2))
     spans = {first: Span(0, 1), second: Span(0, 8)}
+    models = Intake(None, Claims((), 1), "replayed", 1).models
     async with span_reader(connection) as reader:
-        assert await limited(reader, spans, "m", 1) == {first: Span(0, 1), second: Span(0, 0)}
-        assert await limited(reader, spans, "m", 4) == {first: Span(0, 1), second: Span(0, 5)}
-        assert await limited(reader, spans, "m", 99) == spans
+        assert await limited(reader, spans, models, "m", 1) == {
+            first: Span(0, 1),
+            second: Span(0, 0),
+        }
+        assert await limited(reader, spans, models, "m", 4) == {
+            first: Span(0, 1),
+            second: Span(0, 5),
+        }
+        assert await limited(reader, spans, models, "m", 99) == spans

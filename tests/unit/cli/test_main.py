@@ -15,6 +15,7 @@ HEAVY = {"aiokafka", "fastavro", "grpc", "keras", "numpy", "sklearn", "tensorflo
 COMMANDS = (
     "broker",
     "config",
+    "dead-letters",
     "forget",
     "history",
     "models",
@@ -97,6 +98,9 @@ def test_prints_its_version() -> None:
         ("predict", "m", "--inputs", "{}", "--dtype", "x=int64"),
         ("topics", "create", "--partitions", "0"),
         ("quickstart", "--versions", "0"),
+        ("dead-letters", "replay"),
+        ("dead-letters", "replay", "0:1", "--all"),
+        ("dead-letters", "list", "--limit", "-1"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
@@ -113,6 +117,8 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
         (("history", "a/b"), "error: model name 'a/b' is not allowed"),
         (("models", "--bootstrap-servers", "x"), "error: bootstrap servers 'x' are not allowed"),
         (("predict", "m", "--inputs", "{x"), "error: --inputs is not JSON"),
+        (("dead-letters", "list", "--since", "soon"), "error: --since 'soon' is no time"),
+        (("dead-letters", "show", "first"), "error: 'first' names no dead letter"),
         (
             ("predict", "m", "--inputs", "{}", "--via", "kafka", "--dtype", "x"),
             "error: --dtype 'x'",

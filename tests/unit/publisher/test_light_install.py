@@ -23,6 +23,7 @@ def run(script: str) -> str:
         "headrace.publisher.models, headrace.publisher.requests",
         "headrace.cli.commands.publish, headrace.cli.commands.retire",
         "headrace.cli.commands.config, headrace.cli.commands.forget",
+        "headrace.cli.commands.dead_letters, headrace.cli.letter_desk, headrace.cli.letter_view",
         "headrace.cli.publish_progress, headrace.cli.outcome, headrace.cli.options",
     ],
 )
@@ -34,7 +35,7 @@ def test_import_loads_nothing_heavy(modules: str) -> None:
 
 def test_commands_load_no_client_before_they_run() -> None:
     """The help page of the program imports them all."""
-    commands = "from headrace.cli.commands import publish, retire, config, forget"
+    commands = "from headrace.cli.commands import publish, retire, config, forget, dead_letters"
     loaded = set(run(f"import sys\n{commands}\nprint('\\n'.join(sys.modules))").split())
     assert loaded & {"aiokafka", "fastavro", "numpy", "fsspec"} == set()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli.options import DEFAULT_BOOTSTRAP_SERVERS, BootstrapServers
+from headrace.cli.options import DEFAULT_BOOTSTRAP_SERVERS, BootstrapServers, ClaimStore
 
 if TYPE_CHECKING:
     from headrace.schemas.records import Route
@@ -64,6 +64,7 @@ def predict(
     via: _Via = Via.GRPC,
     endpoint: _Endpoint = "localhost:8500",
     dtype: _Dtypes = None,
+    claim_store: ClaimStore = None,
     timeout: _Timeout = 30.0,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
 ) -> None:
@@ -89,7 +90,15 @@ def predict(
     if via is Via.GRPC:
         _ask_grpc(route, signature, inputs, endpoint, timeout)
     else:
-        _ask_kafka(route, signature, (inputs, dtype or []), timeout, bootstrap_servers)
+        asked = (inputs, dtype or [])
+        _ask_kafka(
+            route,
+            signature,
+            asked,
+            timeout=timeout,
+            servers=bootstrap_servers,
+            claim_store=claim_store,
+        )
 
 
 def _ask_grpc(route: Route, signature: str, inputs: str, endpoint: str, timeout: float) -> None:
@@ -103,7 +112,13 @@ def _ask_grpc(route: Route, signature: str, inputs: str, endpoint: str, timeout:
 
 
 def _ask_kafka(
-    route: Route, signature: str, written: tuple[str, list[str]], timeout: float, servers: str
+    route: Route,
+    signature: str,
+    written: tuple[str, list[str]],
+    *,
+    timeout: float,
+    servers: str,
+    claim_store: str | None,
 ) -> None:
     from headrace.cli.outcome import run
     from headrace.cli.predict.json_tensors import line, read_inputs
@@ -114,7 +129,14 @@ def _ask_kafka(
     async def work() -> str:
         inputs, dtypes = written
         values = arrays(read_inputs(inputs), parse_dtypes(dtypes))
-        connection = KafkaConnection(servers)
-        return line(*await ask(connection, route, signature, values, timeout))
+        answer = await ask(
+            KafkaConnection(servers),
+            route,
+            signature,
+            values,
+            timeout_seconds=timeout,
+            claim_store=claim_store,
+        )
+        return line(*answer)
 
     typer.echo(run(work()))

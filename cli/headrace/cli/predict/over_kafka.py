@@ -40,16 +40,24 @@ async def predict(
     route: Route,
     signature: str,
     inputs: Mapping[str, Array],
+    *,
     timeout_seconds: float,
+    claim_store: str | None,
 ) -> tuple[dict[str, Array], str, int | None]:
     """Return outputs, model and version.
 
     Raises:
         InferenceFailed: the node refused, or nobody answered in time.
         BrokerUnreachable: no broker answered.
+        StoreError: there is no file system for the claim store.
     """
-    topics = Topics.from_environment()
-    async with InferenceClient(connection, topics=topics, timeout=timeout_seconds) as client:
+    client = InferenceClient(
+        connection,
+        topics=Topics.from_environment(),
+        timeout=timeout_seconds,
+        claim_store=claim_store,
+    )
+    async with client:
         answer = await client.infer(
             route.model,
             inputs,

@@ -27,7 +27,7 @@ from headrace.schemas.manifest import (
     Manifest,
 )
 
-_SCHEMES: Final = frozenset(
+SCHEMES: Final = frozenset(
     {
         *("file", "local", "memory", "sftp", "http", "https", "hdfs", "webhdfs"),
         *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss"),
@@ -50,10 +50,10 @@ class Store:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         scheme, separator, _rest = uri.partition("://")
-        if "::" in uri or (scheme not in _SCHEMES if separator else not uri.startswith("/")):
+        if "::" in uri or (scheme not in SCHEMES if separator else not uri.startswith("/")):
             raise ModelRejected(
                 f"the artefact's URI {uri!r:.200} is not one that a node follows: expected an "
-                f"absolute path, or one of {', '.join(sorted(_SCHEMES))} followed by ://"
+                f"absolute path, or one of {', '.join(sorted(SCHEMES))} followed by ://"
             )
         try:
             self._files, self._root = url_to_fs(uri)

@@ -3,7 +3,12 @@
     HeadraceError
     ├── RequestError            the caller can act on it; becomes the answer
     │   ├── InvalidRequest          INVALID_ARGUMENT
-    │   │   └── UnreadableRequest       … the bytes are not a request at all (a dead letter)
+    │   │   ├── UnreadableRequest       … the bytes are not a request at all (a dead letter)
+    │   │   └── ClaimRefused            … the payload lies where this node does not fetch
+    │   ├── PayloadMissing          NOT_FOUND
+    │   ├── PayloadUnreachable      UNAVAILABLE, retriable
+    │   ├── PayloadCorrupt          DATA_LOSS
+    │   ├── PayloadTooLarge         RESOURCE_EXHAUSTED
     │   ├── ServableNotFound        NOT_FOUND
     │   ├── ServableNotReady        UNAVAILABLE, retriable
     │   ├── UnknownLabel            INVALID_ARGUMENT
@@ -11,6 +16,7 @@
     │   ├── QueueFull               RESOURCE_EXHAUSTED, retriable
     │   ├── DeadlineExceeded        DEADLINE_EXCEEDED
     │   ├── WorkerDied              UNAVAILABLE, retriable
+    │   ├── RegistryUnavailable     UNAVAILABLE, retriable
     │   └── ModelFailed             INTERNAL
     ├── LoadError               becomes the state of one version, never stops the node
     │   ├── ArtifactMissing         NOT_FOUND, retriable (a store may lag behind the log)
@@ -54,6 +60,35 @@ class UnreadableRequest(InvalidRequest):
     """The bytes do not decode to a request; asking again cannot help."""
 
 
+class ClaimRefused(InvalidRequest):
+    """The request is a claim on a payload that lies where this node does not fetch."""
+
+
+class PayloadMissing(RequestError):
+    """The payload that a request claims is not in its store."""
+
+    code = Code.NOT_FOUND
+
+
+class PayloadUnreachable(RequestError):
+    """The store of a payload cannot be read now."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class PayloadCorrupt(RequestError):
+    """The payload is not the one that the request claims."""
+
+    code = Code.DATA_LOSS
+
+
+class PayloadTooLarge(RequestError):
+    """The payload is larger than this node fetches."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
 class ServableNotFound(RequestError):
     """No such model or version is wanted here."""
 
@@ -94,6 +129,13 @@ class DeadlineExceeded(RequestError):
 
 class WorkerDied(RequestError):
     """The worker process ended while it had the request, twice."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class RegistryUnavailable(RequestError):
+    """The schema registry that must explain the request's bytes gave no usable answer."""
 
     code = Code.UNAVAILABLE
     retriable = True

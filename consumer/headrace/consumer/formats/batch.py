@@ -68,11 +68,13 @@ class Batcher:
                     refused.append(failed([places[each.position]], _fault(each.error)))
                     continue
                 positions = taken(places, each.positions)
+                alike = each._replace(positions=positions)
                 try:
-                    alike = each._replace(positions=positions)
-                    yield member(codec, alike, self._model.signatures)
+                    valid = member(codec, alike, self._model.signatures)
                 except RequestError as error:
                     refused.append(failed(positions, _fault(error)))
+                else:
+                    yield valid
 
     def _run(self, batch: Sequence[Member], deadlines: Sequence[float]) -> Answered:
         """Return the answers to all requests of a batch."""
@@ -157,9 +159,9 @@ def _encoded(
             if is_alone:
                 parts = {a: array.reshape(1, *array.shape) for a, array in outputs.items()}
             else:
-                rest = slice(start, start + count * rows)
+                mine = slice(start, start + count * rows)
                 parts = {
-                    a: array[rest].reshape(count, rows, *array.shape[1:])
+                    a: array[mine].reshape(count, rows, *array.shape[1:])
                     for a, array in outputs.items()
                 }
             payloads = codec.encode(batch[0].signature.name, parts, count, style)

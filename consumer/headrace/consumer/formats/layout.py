@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from headrace.consumer.platforms.platform import Array
 
-MAX_FRAME_BYTES: Final = 4096
-"""Of what lies around the tensors. More than names and shapes take is no case worth a memory."""
+_MAX_TEXT_BYTES: Final = 4096
+"""Of what lies around the tensors: names and shapes take less, and layouts are remembered."""
 
 _BLOCK_BYTES: Final = 1 << 18
 """Messages written in one go: few enough to be in the processor's cache when they are cut."""
@@ -115,7 +115,7 @@ def learned(
         None when there is no such layout, or the message is not what `encode` makes of it.
     """
     size = sum(array.nbytes for array in tensors.values())
-    is_usual = len(message) - size <= MAX_FRAME_BYTES and len(tensors) <= _MAX_TENSORS
+    is_usual = len(message) - size <= _MAX_TEXT_BYTES and len(tensors) <= _MAX_TENSORS
     if not is_usual or not all(map(_is_small, tensors.values())):
         return None
     marks = {alias: 255 - index for index, alias in enumerate(tensors)}

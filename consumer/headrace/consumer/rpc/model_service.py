@@ -6,7 +6,7 @@ from typing import Final
 
 from headrace.consumer.core.errors import InvalidRequest, ServableNotFound
 from headrace.consumer.core.monitor import Monitor
-from headrace.consumer.rpc.routes import decode
+from headrace.consumer.formats.routes import decode
 from headrace.consumer.rpc.statuses import Context
 from headrace.protos import tensorflow_error_pb2
 from headrace.protos.tensorflow_serving_pb2 import (

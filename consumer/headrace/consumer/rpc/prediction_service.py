@@ -11,8 +11,8 @@ from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.errors import InvalidRequest, ServableNotReady
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
+from headrace.consumer.formats.routes import decode, read_predict_route, route_of
 from headrace.consumer.rpc.provenance import Provenance
-from headrace.consumer.rpc.routes import decode, read_route, route_of
 from headrace.consumer.rpc.statuses import Context
 from headrace.protos.tensorflow_serving_pb2 import (
     GetModelMetadataRequest,
@@ -61,7 +61,8 @@ class PredictionService:
             timeout_seconds = left
         deadline_seconds = time.monotonic() + timeout_seconds
         calls = Calls(Encoding.TENSORFLOW_SERVING, (request,), (deadline_seconds,))
-        with self._serving_map.acquire(read_route(request), affinity_of(context)) as serving:
+        route, affinity = read_predict_route(request), affinity_of(context)
+        with self._serving_map.acquire(route, affinity) as serving:
             context.set_trailing_metadata(self._provenance.of(serving))
             answers = await serving.servable.infer(calls)
         return answers.faults.get(0) or answers.payloads[0]

@@ -6,7 +6,7 @@ Knows servables and who lends them; knows no topic.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final, NamedTuple, Protocol
 
@@ -45,17 +45,16 @@ class _Share(NamedTuple):
     loan: ExitStack
 
 
-async def answer(requests: Requests, versions: Versions) -> None:
-    """Fill in the answers that are missing, whatever they are.
+async def answer(requests: Requests, groups: Mapping[Kind, list[int]], versions: Versions) -> None:
+    """Fill in the answers to these records, whatever they are.
 
     Versions are asked at the same time, and each is given back when it has answered.
 
     Cancellation: what has not reached a worker is dropped; every loan is given back.
     """
-    requests.read_routes()
     shares: list[_Share] = []
     try:
-        for kind, members in requests.groups.items():
+        for kind, members in groups.items():
             try:
                 _borrow(versions, requests, kind, members, shares)
             except RequestError as error:

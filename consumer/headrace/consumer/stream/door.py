@@ -14,6 +14,7 @@ from headrace.consumer.core.backoff import backoff
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.stream.at_least_once import AtLeastOnce
+from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.clients import (
     ConsumerStopped,
     GroupConsumer,
@@ -25,6 +26,7 @@ from headrace.consumer.stream.crew import Crew
 from headrace.consumer.stream.delivery import Delivery
 from headrace.consumer.stream.destinations import Destinations
 from headrace.consumer.stream.exactly_once import ExactlyOnce
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import DeliveryGuarantee, StreamOptions
 from headrace.consumer.stream.pipeline import Works
 from headrace.consumer.stream.replies import Replies
@@ -60,6 +62,7 @@ class KafkaDoor:
         serving_map: ServingMap,
         readiness: Readiness,
         options: StreamOptions,
+        intake: Intake | None = None,
     ) -> None:
         self._connection = connection
         self._serving_map = serving_map
@@ -67,6 +70,7 @@ class KafkaDoor:
         self._options = options
         self._destinations = Destinations(connection)
         self._replies = Replies(options, self._destinations)
+        self._intake = intake or Intake(None, Claims((), 1), options.topics.responses, 1)
         self._outage = Outage("request topics")
         self._stopping = asyncio.Event()
         self._life = AsyncExitStack()
@@ -134,6 +138,7 @@ class KafkaDoor:
                 works = Works(
                     consumer=consumer,
                     delivery=delivery,
+                    intake=self._intake,
                     replies=self._replies,
                     versions=self._serving_map,
                     options=self._options,

@@ -83,13 +83,16 @@ class Flight:
     async def pick_up(self, within_seconds: float | None) -> list[Batch]:
         """Return the oldest batches not picked up before, once answered: the first and those ready.
 
-        They are in flight until they `land`. None of them when the time is over.
+        They are in flight until they `land`. None of them when the time is over, or when woken for
+        another reason.
         """
         try:
             async with asyncio.timeout(within_seconds):
-                while len(self._batches) <= self._picked:
+                if len(self._batches) <= self._picked:
                     self._has_changed.clear()
                     await self._has_changed.wait()
+                if len(self._batches) <= self._picked:
+                    return []
                 await asyncio.wait([self._batches[self._picked].answering])
         except TimeoutError:
             return []

@@ -8,7 +8,7 @@ from headrace.consumer.stream.clients import Message
 from headrace.consumer.stream.outgoing import Outgoing
 from headrace.schemas.topics import DeadLetterHeader
 
-TRUNCATED_BYTES: Final = "truncated-bytes"
+TRUNCATED_BYTES: Final = DeadLetterHeader.TRUNCATED_BYTES
 _MAX_REASON_BYTES: Final = 4096
 _ORIGIN_HEADERS: Final = 4
 

@@ -81,13 +81,12 @@ def _pack_measured(producer: AIOKafkaProducer, parcel: Parcel) -> Iterator[Batch
     batch, used = producer.create_batch(), 0
     for key, value, headers in parcel.rows:
         size = Outgoing(parcel.topic, parcel.partition, key, value, headers).size_bytes
-        used += size
-        if used > parcel.max_bytes or (
-            batch.append(timestamp=None, key=key, value=value, headers=headers) is None
-        ):
+        is_full = used > 0 and used + size > parcel.max_bytes
+        if is_full or batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
             batch.close()
             yield batch
-            batch, used = producer.create_batch(), size
+            batch, used = producer.create_batch(), 0
             batch.append(timestamp=None, key=key, value=value, headers=headers)
+        used += size
     batch.close()
     yield batch

@@ -20,6 +20,7 @@ from headrace.consumer.stream.answering import Versions, answer
 from headrace.consumer.stream.clients import GroupConsumer, TopicPartition
 from headrace.consumer.stream.delivery import FAILURES, Delivery, Outlet
 from headrace.consumer.stream.flight import Batch, Flight
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.reading import Reading
 from headrace.consumer.stream.replies import Replies
@@ -39,6 +40,7 @@ class Works:
 
     consumer: GroupConsumer
     delivery: Delivery
+    intake: Intake
     replies: Replies
     versions: Versions
     options: StreamOptions
@@ -169,12 +171,12 @@ class Pipeline:
         while not self._is_stopping and flight.failure is None and not await reading.is_over():
             await reading.wait_room(flight)
             messages = await reading.take()
+            requests = await source.requests(messages) if messages else None
             # Checked after every wait: records that came while the partition went are not ours.
             if self._is_stopping or flight.failure is not None:
                 return
-            if not messages:
+            if requests is None:
                 continue
-            requests = source.requests(messages)
             batch = Batch(requests, tasks.create_task(self._answer(requests)))
             reading.note_size(batch.size_bytes / max(1, len(batch)))
             flight.board(batch)
@@ -184,7 +186,10 @@ class Pipeline:
     async def _answer(self, requests: Requests) -> None:
         works = self._works
         await works.replies.address(requests)
-        await answer(requests, works.versions)
+        await works.intake.prepare(requests)
+        await answer(requests, requests.groups(), works.versions)
+        if requests.claims:
+            await works.intake.follow_claims(requests, works.versions)
 
     async def _deliver_always(self, outlet: Outlet, flight: Flight) -> None:
         """Deliver batches in the order in which they were taken, until something fails."""

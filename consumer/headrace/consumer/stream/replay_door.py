@@ -16,6 +16,7 @@ from headrace.consumer.stream.clients import (
 )
 from headrace.consumer.stream.destinations import Destinations
 from headrace.consumer.stream.exactly_once import ExactlyOnce
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.pipeline import Pipeline, Works
 from headrace.consumer.stream.replaying import OnlyVersion, PastRequests
@@ -43,10 +44,12 @@ class ReplayDoor:
         connection: KafkaConnection,
         serving: Serving,
         source: PastRequests,
+        intake: Intake,
         options: StreamOptions,
     ) -> None:
         self._connection = connection
         self._source = source
+        self._intake = intake
         self._versions = OnlyVersion(serving)
         self._options = options
         self._outage = Outage("replay")
@@ -88,6 +91,7 @@ class ReplayDoor:
             works = Works(
                 consumer=consumer,
                 delivery=ExactlyOnce(self._connection, destinations, options, own),
+                intake=self._intake,
                 replies=Replies(options, destinations),
                 versions=self._versions,
                 options=options,

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
-from headrace.consumer.core.errors import RequestError
 from headrace.consumer.core.serving_map import Handle, Serving
 from headrace.consumer.stream.clients import Message, TopicPartition
-from headrace.consumer.stream.content import content_of
 from headrace.consumer.stream.requests import MAX_DEADLINE_SECONDS, Requests
 from headrace.publisher.ranges import Span
 from headrace.publisher.spans import SpanReader
-from headrace.schemas.errors import WireError
 from headrace.schemas.records import Route
 from headrace.schemas.topics import AnswerHeader, RequestHeader
 
 # What was true of the moment, and would spoil the replay: deadlines are past, and the answers go to
 # the replay's own topic.
 _DROPPED: Final = (RequestHeader.DEADLINE_MS, RequestHeader.REPLY_TOPIC)
+
+
+FindModels: TypeAlias = Callable[[Sequence[Message]], Awaitable[list[str | None]]]
 
 
 class PastRequest(NamedTuple):
@@ -80,6 +80,7 @@ class PastRequests:
     Args:
         model: the model.
         spans: the range.
+        find_models: returns which models records ask for; see `Intake.models`.
         on_commit: hears of every commit.
     """
 
@@ -87,11 +88,13 @@ class PastRequests:
         self,
         model: str,
         spans: Mapping[TopicPartition, Span],
+        find_models: FindModels,
         on_commit: Callable[[Tally], None],
     ) -> None:
         self.tally = Tally(total=sum(span.end - span.start for span in spans.values()))
         self._model = model
         self._spans = spans
+        self._find_models = find_models
         self._on_commit = on_commit
         self._reached = {partition: span.start for partition, span in spans.items()}
         # Others and unreadable, of batches that may yet be given up.
@@ -106,32 +109,29 @@ class PastRequests:
         """Return where the range ends."""
         return self._spans[partition].end
 
-    def requests(self, messages: Sequence[Message]) -> Requests:
-        """Return the model's requests among the records, as they are to be answered now."""
+    async def requests(self, messages: Sequence[Message]) -> Requests:
+        """Return the model's requests among the records, as they are to be answered now.
+
+        Raises:
+            RegistryUnavailable: it cannot be told now which they are.
+        """
         last = messages[-1]
         end = self._spans[TopicPartition(last.topic, last.partition)].end
-        found: list[PastRequest] = []
-        marks: list[list[tuple[str, bytes]]] = []
-        others = unreadable = 0
-        for message in messages:
-            if message.offset >= end:
-                break
-            model = model_of(message)
-            if model != self._model:
-                others += model is not None
-                unreadable += model is None
-                continue
-            found.append(_without_moment(message))
-            marks.append(_marks(message))
+        inside = [message for message in messages if message.offset < end]
+        models = await self._find_models(inside)
+        mine = [
+            message for message, model in zip(inside, models, strict=True) if model == self._model
+        ]
         requests = Requests(
-            found,
+            [_without_moment(message) for message in mine],
             default_deadline_seconds=MAX_DEADLINE_SECONDS,
             next_offset=min(last.offset + 1, end),
         )
         requests.echoes = [
-            [*echo, *mark] for echo, mark in zip(requests.echoes, marks, strict=True)
+            [*echo, *_marks(message)] for echo, message in zip(requests.echoes, mine, strict=True)
         ]
-        self._skipped[requests] = (others, unreadable)
+        unreadable = models.count(None)
+        self._skipped[requests] = (len(inside) - len(mine) - unreadable, unreadable)
         return requests
 
     def note_committed(self, partition: TopicPartition, batches: Sequence[Requests]) -> None:
@@ -147,18 +147,6 @@ class PastRequests:
         tally.done += reached - self._reached[partition]
         self._reached[partition] = reached
         self._on_commit(tally)
-
-
-def model_of(message: Message) -> str | None:
-    """Return the model that a request names; None for a record that is no request."""
-    if not message.value:
-        return None
-    headers = dict(message.headers)
-    try:
-        content = content_of(headers.get(RequestHeader.CONTENT_TYPE))
-        return content.read_route(message.value, headers).model
-    except (RequestError, WireError):
-        return None
 
 
 def _without_moment(message: Message) -> PastRequest:
@@ -187,7 +175,11 @@ def _marks(message: Message) -> list[tuple[str, bytes]]:
 
 
 async def limited(
-    reader: SpanReader, spans: Mapping[TopicPartition, Span], model: str, limit: int
+    reader: SpanReader,
+    spans: Mapping[TopicPartition, Span],
+    find_models: FindModels,
+    model: str,
+    limit: int,
 ) -> dict[TopicPartition, Span]:
     """Cut the spans so that they hold so many requests for the model, about equal shares each."""
     cut: dict[TopicPartition, Span] = {}
@@ -197,7 +189,7 @@ async def limited(
         stretch = cast("AsyncGenerator[Message, None]", reader.read(partition, span.start, end))
         async with aclosing(stretch) as messages:
             async for message in messages:
-                found += model_of(message) == model
+                found += await find_models([message]) == [model]
                 if found == share:
                     end = message.offset + 1
                     break

@@ -19,9 +19,12 @@ from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.outgoing import Outgoing, OutHeaders, Parcel, Row
 from headrace.consumer.stream.requests import LARGE_BYTES, Requests
 from headrace.schemas.topics import AnswerHeader, RequestHeader
+from headrace.schemas.writer_schemas import HEADER_BYTES
 
 _MAX_MESSAGE_CHARACTERS: Final = 1024
 _MAX_SHOWN_CHARACTERS: Final = 100
+# What takes so much takes every answer whose parts are not large: key, two headers, value, origin.
+_ROOMY_BYTES: Final = 5 * LARGE_BYTES
 
 
 class Replies:
@@ -118,7 +121,7 @@ class _Composer:
         if None in requests.payloads:
             offset = requests.messages[requests.payloads.index(None)].offset
             raise RuntimeError(f"the request at offset {offset} was left unanswered")
-        special = requests.faults.keys() | requests.refused_replies.keys() | requests.large
+        special = requests.large.union(requests.faults, requests.refused_replies, requests.frames)
         last_serving, last_topic, last_content = object(), object(), object()
         origin, rows = OutHeaders(), list[Row]()
         is_plain = False
@@ -147,7 +150,8 @@ class _Composer:
     def _rows(self, topic: str | None, message: Message) -> tuple[list[Row], bool]:
         """Return the rows of the parcel for a topic, and whether it takes what fits."""
         place, partition, destination = self._replies.place(topic, message)
-        is_plain = destination is not None and self._replies.refusal(place) is None
+        is_roomy = destination is not None and destination.max_bytes >= _ROOMY_BYTES
+        is_plain = is_roomy and self._replies.refusal(place) is None
         return self._parcel(place, partition, destination).rows, is_plain
 
     def _parcel(self, topic: str, partition: int, destination: Destination | None) -> Parcel:
@@ -170,7 +174,7 @@ class _Composer:
                 self._add_letter(message, fault.message)
                 return
             value, origin = self._error(index, fault, requests.contents[index])
-        self._add_answer(index, value, [*echo, *origin])
+        self._add_answer(index, self._framed(index, value), [*echo, *origin])
         if fault is not None and fault.is_unreadable:
             self._add_letter(message, fault.message)
 
@@ -195,11 +199,18 @@ class _Composer:
             )
             fault = Fault(Code.RESOURCE_EXHAUSTED, words)
             value, origin = self._error(index, fault, requests.contents[index])
-            smaller = outgoing._replace(value=value, headers=[*requests.echoes[index], *origin])
+            smaller = outgoing._replace(
+                value=self._framed(index, value), headers=[*requests.echoes[index], *origin]
+            )
             if smaller.size_bytes <= destination.max_bytes:
                 self._add(smaller, destination)
                 return
         self._add_letter(message, words)
+
+    def _framed(self, index: int, value: bytes | None) -> bytes | None:
+        """Return a value in the frame that its answer is to have."""
+        frame = self._requests.frames.get(index)
+        return value if frame is None or not value else frame + value[HEADER_BYTES:]
 
     def _add_letter(self, message: Message, reason: str) -> None:
         letter = self._replies.letter(message, reason)

@@ -11,11 +11,11 @@ from typing import Final, NamedTuple, cast
 
 from headrace.consumer.core.calls import Answers, Fault
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import RequestError
 from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.stream.clients import Message
-from headrace.consumer.stream.content import AVRO, Content, content_of
+from headrace.consumer.stream.content import DEFAULT, Content, content_of
 from headrace.consumer.stream.outgoing import OutHeaders
+from headrace.schemas.claims import CLAIM_CONTENT_TYPE
 from headrace.schemas.errors import WireError
 from headrace.schemas.records import Route
 from headrace.schemas.routes import route_bytes
@@ -30,6 +30,7 @@ _REPLY_TOPIC: Final = RequestHeader.REPLY_TOPIC
 _DEADLINE_MS: Final = RequestHeader.DEADLINE_MS
 _TRACEPARENT: Final = RequestHeader.TRACEPARENT
 _CONTENT_TYPE: Final = RequestHeader.CONTENT_TYPE
+_CLAIM: Final = CLAIM_CONTENT_TYPE.encode()
 # What tells one answer from others.
 _TELLING: Final = (_CORRELATION_ID, AnswerHeader.REPLAY_OF)
 _EXPIRED: Final = Fault(Code.DEADLINE_EXCEEDED, "the deadline passed before the model ran")
@@ -73,10 +74,11 @@ class Requests:
         deadlines: readings of the monotonic clock.
         echoes: the headers that the answers give back.
         replies: the topics that the records want their answers on; None is the default one.
-        groups: the records that want an answer of a model, by kind, as indices.
+        claims: the records whose values say where their payloads lie, by index.
         payloads: the answers, None while there is none.
         faults: why records have no answer, by index.
         servings: the version that was asked, or None.
+        frames: what stands before an answer in place of our header, by index.
         large: the records whose answers are to be measured, by index.
         refused_replies: why an answer cannot go where the record wants it, by index.
 
@@ -94,15 +96,16 @@ class Requests:
         self.next_offset = messages[-1].offset + 1 if next_offset is None else next_offset
         self.messages = messages
         self.values = [message.value for message in messages]
-        self.contents: list[Content] = [AVRO] * count
+        self.contents: list[Content] = [DEFAULT] * count
         self.routes: list[Route | None] = [None] * count
         self.echoes: list[Echo] = []
         self.replies: list[str | None] = [None] * count
         self.payloads: list[bytes | None] = [None] * count
         self.faults: dict[int, Fault] = {}
         self.servings: list[Serving | None] = [None] * count
-        self.groups: dict[Kind, list[int]] = {}
+        self.claims: list[int] = []
         self.refused_replies: dict[int, str] = {}
+        self.frames: dict[int, bytes] = {}
         self.large: set[int] = set()
         # Whether no record names a reply topic or a content type.
         self._is_simple = True
@@ -171,55 +174,62 @@ class Requests:
         """Return a header of a record; when the name repeats, the last one counts."""
         return dict(self.messages[index].headers).get(name)
 
-    def read_routes(self) -> None:
-        """Sort what is not answered yet into groups; refuse what cannot be routed.
+    def groups(self) -> dict[Kind, list[int]]:
+        """Return the records that want an answer of a model, by kind, as indices; no claims.
 
-        Most neighbours have one route, which the first bytes of a value tell whole.
+        Most neighbours have one route, which the first bytes of a value tell whole. What cannot be
+        routed is refused.
         """
-        if self._read_common_route():
-            return
-        prefix, kind, members = b"", None, list[int]()
+        common = self._common_kind()
+        if common is not None:
+            return {common: list(range(len(self.values)))}
+        groups: dict[Kind, list[int]] = {}
+        prefix, kind, members, claims = b"", None, list[int](), frozenset(self.claims)
         for index, (value, content) in enumerate(zip(self.values, self.contents, strict=True)):
-            if self.payloads[index] is not None:
+            if self.payloads[index] is not None or index in claims:
                 continue
-            if not (kind and value and content is AVRO and value.startswith(prefix)):
-                found = self._route(index, value, content)
-                if found is None:
+            if not (kind and value and content is DEFAULT and value.startswith(prefix)):
+                kind = self.kind(index)
+                if kind is None:
                     continue
-                members = self.groups.setdefault(found, [])
-                prefix = route_bytes(value) if value and content is AVRO else b""
-                kind = found if prefix else None
-                self.routes[index] = found.route
+                members = groups.setdefault(kind, [])
+                prefix = route_bytes(value) if value and content is DEFAULT else b""
+                members.append(index)
+                kind = kind if prefix else None
             else:
                 self.routes[index] = kind.route
-            members.append(index)
+                members.append(index)
+        return groups
 
-    def _read_common_route(self) -> bool:
-        """Return whether all records have one and the same route, and were sorted by it."""
-        values = self.values
-        first = values[0] if values else None
-        is_plain = self._is_simple and not self.faults and None not in values
-        prefix = route_bytes(first) if first and is_plain else b""
-        if not prefix or not all(value.startswith(prefix) for value in values if value is not None):
-            return False
-        found = self._route(0, first, AVRO)
-        if found is not None:
-            self.groups[found] = list(range(len(values)))
-            self.routes = [found.route] * len(values)
-        return found is not None
-
-    def _route(self, index: int, value: bytes | None, content: Content) -> Kind | None:
+    def kind(self, index: int) -> Kind | None:
+        """Return what a record wants of whom; refuse one that cannot be routed."""
+        value, content = self.values[index], self.contents[index]
         if not value:
             self.refuse(index, _EMPTY)
             return None
         try:
             headers = dict(self.messages[index].headers)
-            return Kind(content, content.read_route(value, headers))
+            found = Kind(content, content.read_route(value, headers))
         except WireError as error:
-            self.refuse(index, Fault(Code.INVALID_ARGUMENT, message=str(error), is_unreadable=True))
-        except RequestError as error:
-            self.refuse(index, Fault(error.code, str(error)))
-        return None
+            self.refuse(index, Fault(Code.INVALID_ARGUMENT, str(error), is_unreadable=True))
+            return None
+        self.routes[index] = found.route
+        return found
+
+    def _common_kind(self) -> Kind | None:
+        """Return the kind of all records, if they are alike at first sight."""
+        values = self.values
+        is_taken = bool(self.faults or self.refused_replies)
+        if not values or is_taken or not self._is_simple or None in values:
+            return None
+        first = values[0]
+        prefix = route_bytes(first) if first else b""
+        if not prefix or not all(value.startswith(prefix) for value in values if value is not None):
+            return None
+        found = self.kind(0)
+        if found is not None:
+            self.routes = [found.route] * len(values)
+        return found
 
     def _read_headers(self) -> None:
         """Read what the headers say, in one pass: this is the door's innermost loop."""
@@ -241,6 +251,8 @@ class Requests:
     def _read_each(self, index: int, headers: Echo, last: _Last) -> Echo:
         """Read the headers of one record, and return those to echo."""
         echo: OutHeaders = []
+        deadline: bytes | None = None
+        content_type: bytes | None = None
         for pair in headers:
             name, raw = pair
             if raw is None:
@@ -253,24 +265,31 @@ class Requests:
                     last.reply, last.topic = raw, raw.decode(errors="replace")
                 self.replies[index] = last.topic
             elif name == _DEADLINE_MS:
-                if raw != last.deadline:
-                    last.seconds = self._deadline(index, raw)
-                    last.deadline = raw if last.seconds > self._now else None
-                self.deadlines[index] = last.seconds
+                deadline = raw
             elif name == _TRACEPARENT:
                 echo = [*_others(echo, name), pair]
             elif name == _CONTENT_TYPE:
-                self._is_simple = False
-                self._read_content(index, raw)
+                content_type = raw
+        if deadline is not None:
+            if deadline != last.deadline:
+                last.seconds = self._deadline(index, deadline)
+                last.deadline = deadline if last.seconds > self._now else None
+            self.deadlines[index] = last.seconds
+        if content_type is not None:
+            self._is_simple = False
+            self._read_content(index, content_type)
         if any(len(raw) > LARGE_BYTES for _, raw in echo):
             self.large.add(index)
         return echo
 
     def _read_content(self, index: int, raw: bytes) -> None:
+        if raw == _CLAIM:
+            self.claims.append(index)
+            return
         try:
             self.contents[index] = content_of(raw)
-        except RequestError as error:
-            self.refuse(index, Fault(error.code, str(error), is_unreadable=True))
+        except WireError as error:
+            self.refuse(index, Fault(Code.INVALID_ARGUMENT, str(error), is_unreadable=True))
 
     def _deadline(self, index: int, raw: bytes) -> float:
         """Return a record's deadline from its header; refuse the record that it has passed for."""

@@ -19,7 +19,7 @@ class Source(Protocol):
         """Return the offset at which the partition ends; None when it never does."""
         ...
 
-    def requests(self, messages: Sequence[Message]) -> Requests:
+    async def requests(self, messages: Sequence[Message]) -> Requests:
         """Return the requests among consecutive records of one partition, of which there are some.
 
         They may be none, and cover all the records all the same: see `Requests.next_offset`.
@@ -44,7 +44,7 @@ class Unbounded:
         """Return None: there is no end."""
         return None
 
-    def requests(self, messages: Sequence[Message]) -> Requests:
+    async def requests(self, messages: Sequence[Message]) -> Requests:
         """Return the records as requests."""
         return Requests(messages, default_deadline_seconds=self._default_deadline_seconds)
 

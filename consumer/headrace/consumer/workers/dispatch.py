@@ -69,7 +69,9 @@ class Dispatcher:
         return orphans
 
     def suspect(self, suspects: Iterable[Share]) -> None:
-        """Send these calls next, each alone."""
+        """Send these calls next, each alone; those left from before come first."""
+        # From the other end: requests that kill come in a row, and others are to be found soon.
+        self._suspects.reverse()
         self._suspects.extend(suspects)
 
     def drain(self) -> list[Ticket]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, chain, groupby
 
-from headrace.consumer.core.calls import Calls
+from headrace.consumer.core.calls import Calls, Fault
 from headrace.consumer.workers import frames
 from headrace.consumer.workers.queue import Ticket
 
@@ -88,13 +88,11 @@ class Frame:
         Raises:
             ValueError: they do not fit the frame.
         """
-        total, payloads = self._ends[-1], ran.payloads
-        positions = ran.positions
+        total, payloads, positions = self._ends[-1], ran.payloads, ran.positions
         count = total if positions is None else len(positions)
-        is_out = (
-            positions is not None and count and not 0 <= min(positions) <= max(positions) < total
-        )
-        if len(payloads) != count or is_out:
+        if len(payloads) != count or not (
+            _are_within(positions or (), total) and _are_within(ran.faults, count)
+        ):
             raise ValueError(f"answers to {count} calls of a frame of {total}")
         self.left -= count
         if positions is None:
@@ -121,12 +119,28 @@ class Frame:
             self.watchdog.cancel()
 
     def _settle_all(self, ran: frames.Ran) -> None:
-        payloads, faults, start = ran.payloads, ran.faults, 0
-        for share, end in zip(self._shares, self._ends, strict=True):
+        payloads, faults, start = ran.payloads, self._faults_by_share(ran.faults), 0
+        for number, (share, end) in enumerate(zip(self._shares, self._ends, strict=True)):
+            mine = faults.get(number, {})
             if share.positions is None:
-                mine = {i - start: faults[i] for i in faults if start <= i < end} if faults else {}
                 share.ticket.settle_all(payloads[start:end], mine)
             else:
-                for index, place in enumerate(share.positions, start):
-                    share.ticket.settle(place, payloads[index], faults.get(index))
+                for index, place in enumerate(share.positions):
+                    share.ticket.settle(place, payloads[start + index], mine.get(index))
             start = end
+
+    def _faults_by_share(self, faults: dict[int, Fault]) -> dict[int, dict[int, Fault]]:
+        """Sort faults by the share they belong to, in one pass: a frame may be nothing but faults.
+
+        Both are indices: of a share in the frame, of a call in the share.
+        """
+        sorted_out: dict[int, dict[int, Fault]] = {}
+        for index, fault in faults.items():
+            number = bisect_right(self._ends, index)
+            place = index - self._ends[number] + self._shares[number].count
+            sorted_out.setdefault(number, {})[place] = fault
+        return sorted_out
+
+
+def _are_within(numbers: Collection[int], count: int) -> bool:
+    return not numbers or 0 <= min(numbers) <= max(numbers) < count

@@ -17,7 +17,10 @@ from headrace.consumer.core.codes import Code
 from headrace.consumer.formats.answered import Answered, joined
 from headrace.consumer.formats.avro import Avro
 from headrace.consumer.formats.batch import Batcher
+from headrace.consumer.formats.open_inference import OpenInference
+from headrace.consumer.formats.ordinary import Ordinary
 from headrace.consumer.formats.request import Format
+from headrace.consumer.formats.tensorflow_json import TensorFlowJson
 from headrace.consumer.formats.tensorflow_serving import TensorFlowServing
 from headrace.consumer.formats.vectorised import Vectorised
 from headrace.consumer.platforms.blank import blank_inputs
@@ -73,6 +76,8 @@ def _batcher(model: Model, order: frames.Load) -> Batcher:
     formats: dict[Encoding, Format] = {
         Encoding.AVRO: Vectorised(Avro(order.model, order.version)),
         Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
+        Encoding.OPEN_INFERENCE: Ordinary(OpenInference(order.model, order.version)),
+        Encoding.TENSORFLOW_JSON: Ordinary(TensorFlowJson(model.signatures)),
     }
     return Batcher(model, formats, order.max_rows)
 

@@ -23,6 +23,8 @@ from headrace.schemas.records import Batching
 log = structlog.get_logger()
 
 _MAX_DEATHS_OF_A_CALL: Final = 2
+# When so many suspects have been tested and each ended its worker, it is not the requests.
+_MAX_TESTS_IN_VAIN: Final = 8
 
 
 class StartWorker(Protocol):
@@ -57,6 +59,7 @@ class WorkerServable:
         options: WorkerOptions,
     ) -> None:
         self._id = servable
+        self._log = log.bind(model=servable.model, version=servable.version)
         self._link = worker.link
         self.signature_def = worker.loaded.signature_def
         self._start = start
@@ -67,6 +70,7 @@ class WorkerServable:
         self._loop = asyncio.get_running_loop()
         self._lost = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=options.max_deaths)
+        self._tests_in_vain = 0.0
         self._broken: asyncio.Future[LoadError] = self._loop.create_future()
         # Why calls are refused; None while they are taken.
         self._closed: Fault | None = None
@@ -149,27 +153,21 @@ class WorkerServable:
         await self._lost.wait()
         self._count_death()
         orphans = self._dispatcher.detach()
+        # At once: whoever closes the version while we wait is to find them.
+        self._dispatcher.suspect(orphans)
         words = await self._link.wait_exit()
-        log.warning(
-            "worker.died",
-            model=self._id.model,
-            version=self._id.version,
-            pid=self.pid,
-            reason=words,
-            unanswered=len(orphans),
-        )
+        self._log.warning("worker.died", pid=self.pid, reason=words, unanswered=len(orphans))
         killed = Fault(Code.UNAVAILABLE, message=f"worker died: {words}")
         for ticket, place in ((share.ticket, share.first) for share in orphans):
             ticket.deaths[place] = ticket.deaths.get(place, 0) + 1
             if ticket.deaths[place] >= _MAX_DEATHS_OF_A_CALL:
                 ticket.settle(place, b"", killed)
-        self._dispatcher.suspect(s for s in orphans if s.ticket.payloads[s.first] is None)
         return words
 
     async def _replace(self, words: str) -> bool:
         """Start the next worker; return whether there is one."""
         began = self._loop.time()
-        while not self._dies_too_often():
+        while (verdict := self._verdict()) is None:
             try:
                 worker = await self._start(self._batching)
             except LoadCrashed as error:
@@ -180,36 +178,36 @@ class WorkerServable:
                 self._break(error)
                 return False
             self._attach(worker.link)
-            log.info(
-                "worker.replaced",
-                model=self._id.model,
-                version=self._id.version,
-                pid=self.pid,
-                duration_seconds=round(self._loop.time() - began, 3),
-            )
+            took_seconds = round(self._loop.time() - began, 3)
+            self._log.info("worker.replaced", pid=self.pid, duration_seconds=took_seconds)
             return True
-        self._break(
-            LoadCrashed(
-                f"the worker died {self._options.max_deaths} times within "
-                f"{self._options.deaths_window_seconds:g} s, last: {words}"
-            )
-        )
+        self._break(LoadCrashed(f"{verdict}, last: {words}"))
         return False
 
     def _count_death(self) -> None:
-        """Count a death against the version, unless it has served, or died of a suspect.
+        """Count a death against the version, unless it answers requests.
 
-        What kills a worker that has answered before is most likely a request, and requests have
-        their own bound of deaths.
+        What kills a worker that answers others is most likely a request, and requests have their
+        own bound of deaths. Only suspects that die one after the other tell of the version.
         """
-        if not self._dispatcher.has_answered and not self._dispatcher.is_testing:
+        has_answered = self._dispatcher.has_answered
+        if has_answered:
+            self._deaths.clear()
+        if self._dispatcher.is_testing:
+            self._tests_in_vain += float("-inf") if has_answered else 1
+            return
+        self._tests_in_vain = 0.0
+        if not has_answered:
             self._deaths.append(self._loop.time())
 
-    def _dies_too_often(self) -> bool:
-        """Whether the deaths counted are too many."""
-        is_full = len(self._deaths) == self._options.max_deaths
-        age = self._loop.time() - self._deaths[0] if is_full else 0.0
-        return is_full and age <= self._options.deaths_window_seconds
+    def _verdict(self) -> str | None:
+        """Return why no worker is started any more; None while one is."""
+        most, window = self._options.max_deaths, self._options.deaths_window_seconds
+        if self._tests_in_vain >= _MAX_TESTS_IN_VAIN:
+            return f"the worker died of {_MAX_TESTS_IN_VAIN} requests, one after the other"
+        if len(self._deaths) == most and self._loop.time() - self._deaths[0] <= window:
+            return f"the worker died {most} times within {window:g} s"
+        return None
 
     def _attach(self, link: Link) -> None:
         self._link = link

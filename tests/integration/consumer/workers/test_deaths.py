@@ -27,7 +27,16 @@ from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.schemas.records import Batching
 from tests.integration.consumer.workers.conftest import Load
-from tests.integration.consumer.workers.rig import avro, column, floats, outputs, publish
+from tests.integration.consumer.workers.rig import (
+    ask,
+    avro,
+    column,
+    floats,
+    join,
+    outcomes,
+    outputs,
+    publish,
+)
 from tests.models import BRITTLE_VALUE, model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,15 +48,15 @@ async def test_a_killed_worker_is_replaced_and_nobody_notices(load: Load) -> Non
     killed = servable.pid
     has_begun = asyncio.Event()
 
-    async def ask(first: int) -> None:
+    async def compute(first: int) -> None:
         for n in range(first, first + 60):
-            [answer] = await servable.infer([avro(column(n))])
+            [answer] = await ask(servable, [avro(column(n))])
             assert outputs(answer)["y"] == [[n * 0.5 + 2]]
             has_begun.set()
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         for caller in range(20):
-            tasks.create_task(ask(1000 * caller))
+            tasks.create_task(compute(1000 * caller))
         await has_begun.wait()
         os.kill(killed, signal.SIGKILL)
     assert servable.pid != killed
@@ -57,26 +66,36 @@ async def test_a_call_that_kills_the_worker_takes_no_neighbour_along(load: Load)
     """The culprit is answered after its second worker died; all others are answered well."""
     servable = await load("brittle")
     values = [1.0, 2.0, BRITTLE_VALUE, 3.0, 4.0]
-    answers = list(await servable.infer([avro(floats(v)) for v in values]))
+    answers = list(await ask(servable, [avro(floats(v)) for v in values]))
     culprit = answers.pop(2)
     assert culprit.code is Code.UNAVAILABLE
     assert "worker died: killed by SIGABRT" in culprit.message
     assert [outputs(answer)["y"].tolist() for answer in answers] == [[1], [2], [3], [4]]
-    [answer] = await servable.infer([avro(floats(5.0))])
+    [answer] = await ask(servable, [avro(floats(5.0))])
     assert answer.code is Code.OK
 
 
-async def test_a_worker_that_keeps_dying_breaks_its_version(load: Load) -> None:
-    """After three deaths in a minute nothing is replaced: the reason is told to all."""
+async def test_requests_that_kill_do_not_end_a_version_that_answers_others(load: Load) -> None:
+    """Many dead workers within a minute are the fault of the requests, and the version goes on."""
     servable = await load("brittle")
     async with asyncio.timeout(60):
-        calls = [avro(floats(BRITTLE_VALUE)) for _ in range(3)]
-        answers = await servable.infer(calls)
+        for _ in range(4):
+            good, bad = await ask(servable, [avro(floats(v)) for v in (1.0, BRITTLE_VALUE)])
+            assert (good.code, bad.code) == (Code.OK, Code.UNAVAILABLE)
+        assert [a.code for a in await ask(servable, [avro(floats(2.0))])] == [Code.OK]
+
+
+async def test_a_version_that_dies_of_every_request_ends(load: Load) -> None:
+    """After three deaths over everything it was asked nothing is replaced: all are told why."""
+    servable = await load("brittle")
+    async with asyncio.timeout(60):
+        for _ in range(3):
+            [answer] = await ask(servable, [avro(floats(BRITTLE_VALUE))])
+            assert answer.code is Code.UNAVAILABLE
         reason = await servable.wait_broken()
-    assert {answer.code for answer in answers} == {Code.UNAVAILABLE}
     assert isinstance(reason, LoadCrashed)
     assert "died 3 times within 60 s, last: killed by SIGABRT" in str(reason)
-    [answer] = await servable.infer([avro(floats(1.0))])
+    [answer] = await ask(servable, [avro(floats(1.0))])
     assert answer.code is Code.UNAVAILABLE
     assert answer.message == str(reason)
 
@@ -88,7 +107,7 @@ async def test_waiting_for_the_end_can_be_cancelled(load: Load) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await servable.wait_broken()
-    [answer] = await servable.infer([avro(column(1))])
+    [answer] = await ask(servable, [avro(column(1))])
     assert answer.code is Code.OK
 
 
@@ -97,7 +116,7 @@ async def test_a_crash_while_loading_is_told_in_words(load: Load) -> None:
     with pytest.raises(LoadCrashed, match="ended while it loaded: killed by SIGABRT"):
         await load("hostile")
     servable = await load("half_plus_two")
-    [answer] = await servable.infer([avro(column(1))])
+    [answer] = await ask(servable, [avro(column(1))])
     assert answer.code is Code.OK
 
 
@@ -105,13 +124,13 @@ async def test_calls_after_unloading_are_unavailable(load: Load) -> None:
     """Calls inside at the unloading and calls after it are answered UNAVAILABLE."""
     servable = await load("sleepy")
     seconds = {"seconds": np.full(1, 30.0, np.float32)}
-    inside = asyncio.create_task(servable.infer([avro(seconds)]))
+    inside = asyncio.create_task(ask(servable, [avro(seconds)]))
     await asyncio.sleep(0)  # The task has run up to its wait.
     pid = servable.pid
     await servable.unload()
     [answer] = await inside
     assert (answer.code, answer.message) == (Code.UNAVAILABLE, "sleepy/1 was unloaded")
-    [answer] = await servable.infer([avro(seconds)])
+    [answer] = await ask(servable, [avro(seconds)])
     assert answer.code is Code.UNAVAILABLE
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -128,27 +147,49 @@ async def test_a_stopped_worker_is_replaced_after_the_deadline(
         servable = await quick.load(planned, Batching(), yields_cpu=False)
         stuck = servable.pid
         os.kill(stuck, signal.SIGSTOP)
-        [answer] = await servable.infer([avro(column(1), seconds=0.2)])
+        [answer] = await ask(servable, [avro(column(1), seconds=0.2)])
         assert answer.code is Code.DEADLINE_EXCEEDED
-        [answer] = await servable.infer([avro(column(1))])
+        [answer] = await ask(servable, [avro(column(1))])
         assert answer.code is Code.OK
         assert servable.pid != stuck
 
 
 async def test_a_full_queue_refuses_or_waits(zygotes: Zygotes, store: Path, tmp_path: Path) -> None:
     """Past its bound the queue refuses at once, or waits when the caller may."""
-    options = WorkerOptions(max_queue_calls=2, max_frame_calls=1)
+    options = WorkerOptions(max_queue_calls=2, max_frame_calls=1, max_frames_in_flight=1)
     cache = ArtifactCache(tmp_path, 2**30)
     async with asyncio.timeout(60), WorkerLoader(cache, zygotes, options) as small:
         planned = publish(model("half_plus_two"), store)
         servable = await small.load(planned, Batching(), yields_cpu=False)
-        calls = [avro(column(float(n))) for n in range(20)]
-        waiting = asyncio.create_task(servable.infer(calls, may_wait=True))
-        await asyncio.sleep(0)  # The task has run up to its wait.
+        pairs = [join([avro(column(n)), avro(column(n + 1))]) for n in range(20)]
+        waiting = [asyncio.create_task(servable.infer(pair, may_wait=True)) for pair in pairs]
+        await asyncio.sleep(0)  # The tasks have run up to their wait.
         with pytest.raises(QueueFull, match="the queue of this version is full: 2 calls"):
-            await servable.infer(calls[:1])
-        answers = await waiting
-        assert [float(outputs(a)["y"][0, 0]) for a in answers] == [n / 2 + 2 for n in range(20)]
+            await servable.infer(pairs[0])
+        for n, answers in enumerate(await asyncio.gather(*waiting)):
+            found = [float(outputs(each)["y"][0, 0]) for each in outcomes(answers)]
+            assert found == [n / 2 + 2, (n + 1) / 2 + 2]
+
+
+async def test_waiting_for_room_ends_with_the_version(
+    zygotes: Zygotes, store: Path, tmp_path: Path
+) -> None:
+    """A caller that waits before a full queue is answered when the version goes, or time is up."""
+    options = WorkerOptions(max_queue_calls=1, max_frames_in_flight=1)
+    cache = ArtifactCache(tmp_path, 2**30)
+    async with asyncio.timeout(60), WorkerLoader(cache, zygotes, options) as small:
+        servable = await small.load(publish(model("sleepy"), store), Batching(), yields_cpu=False)
+        slow = avro({"seconds": np.full(1, 30.0, np.float32)})
+        inside = [asyncio.create_task(ask(servable, [slow])) for _ in range(2)]
+        await asyncio.sleep(0)  # One is with the worker and one queued.
+        hasty = avro({"seconds": np.zeros(1, np.float32)}, seconds=0.1)
+        [late] = await ask(servable, [hasty], may_wait=True)
+        assert late.code is Code.DEADLINE_EXCEEDED
+        waiting = asyncio.create_task(ask(servable, [slow], may_wait=True))
+        await asyncio.sleep(0)  # The task has run up to its wait.
+        await servable.unload()
+        for [answer] in await asyncio.gather(*inside, waiting):
+            assert answer.message == "sleepy/1 was unloaded"
 
 
 async def test_unknown_platform_is_refused(loader: WorkerLoader, store: Path) -> None:
@@ -227,9 +268,9 @@ async def test_versions_of_a_dead_zygote_come_back(load: Load, zygotes: Zygotes)
     pids = [first.pid, second.pid]
     os.kill(_zygote_pid(zygotes), signal.SIGKILL)
     async with asyncio.timeout(60):
-        [answer] = await first.infer([avro(column(1))])
+        [answer] = await ask(first, [avro(column(1))])
         assert answer.code is Code.OK
-        [answer] = await second.infer([avro(floats(1))])
+        [answer] = await ask(second, [avro(floats(1))])
         assert answer.code is Code.OK
     async with asyncio.timeout(10):
         while any(_is_alive(pid) for pid in pids):
@@ -248,7 +289,7 @@ def _is_alive(pid: int) -> bool:
 async def test_every_thread_of_a_worker_may_use_every_core(load: Load, yields_cpu: bool) -> None:
     """A worker that loaded on one core has all its cores back when it serves."""
     servable = await load("half_plus_two", yields_cpu=yields_cpu)
-    await servable.infer([avro(column(1))])
+    await ask(servable, [avro(column(1))])
     threads = _threads(servable.pid)
     assert len(threads) > 1
     assert {frozenset(os.sched_getaffinity(t)) for t in threads} == {
@@ -259,14 +300,14 @@ async def test_every_thread_of_a_worker_may_use_every_core(load: Load, yields_cp
 async def test_a_worker_costs_little_memory_of_its_own(load: Load) -> None:
     """What the zygote has imported is shared and not copied."""
     servable = await load("half_plus_two")
-    await servable.infer([avro(column(1))])
+    await ask(servable, [avro(column(1))])
     assert _private_kilobytes(servable.pid) < 100 * 1024
 
 
 async def test_warm_up_decides_whether_a_version_serves(load: Load) -> None:
     """Recorded requests run before the version serves; a failing or unreadable one fails it."""
     servable = await load("warmed")
-    [answer] = await servable.infer([avro(column(1))])
+    [answer] = await ask(servable, [avro(column(1))])
     assert answer.code is Code.OK
     with pytest.raises(ModelRejected, match="warm-up request 2 failed: INVALID_ARGUMENT: Cannot"):
         await load("badly_warmed")

@@ -15,7 +15,7 @@ import pytest
 from headrace.consumer.core.errors import ModelRejected
 from headrace.consumer.workers.zygote_client import Zygote, Zygotes
 from tests.integration.consumer.workers.conftest import Load
-from tests.integration.consumer.workers.rig import avro, column, outputs, publish
+from tests.integration.consumer.workers.rig import ask, avro, column, outputs, publish
 from tests.models import model
 
 on_the_module_loop = pytest.mark.asyncio(loop_scope="module")
@@ -71,7 +71,7 @@ async def test_signals_of_the_terminal_end_nobody(load: Load, zygotes: Zygotes) 
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(zygote, number)
         os.kill(pid, number)
-    [answer] = await servable.infer([avro(column(1))])
+    [answer] = await ask(servable, [avro(column(1))])
     assert outputs(answer)["y"] == [[2.5]]
     another = await load("half_plus_two")
     assert (servable.pid, zygotes.pid("tensorflow")) == (pid, zygote)

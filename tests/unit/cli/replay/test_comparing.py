@@ -10,6 +10,7 @@ import pytest
 
 from headrace.cli.replay.comparing import Comparer, Verdict
 from headrace.consumer.stream.replaying import PastRequest
+from headrace.protos.tensorflow_pb2 import DataType
 from headrace.protos.tensorflow_serving_pb2 import PredictResponse
 from headrace.schemas.codec import encode
 from headrace.schemas.records import InferenceResponse
@@ -98,7 +99,7 @@ def test_compares_json_and_protobuf_answers_as_numbers_too() -> None:
     messages = [PredictResponse(), PredictResponse()]
     kind = b"application/x-protobuf;proto=tensorflow.serving.PredictResponse"
     for message, number in zip(messages, (1.0, 3.0), strict=True):
-        message.outputs["y"].dtype = 1
+        message.outputs["y"].dtype = DataType.DT_FLOAT
         message.outputs["y"].tensor_shape.dim.add(size=1)
         message.outputs["y"].float_val.append(number)
     records = [record(m.SerializeToString(), 1, content_type=kind) for m in messages]

@@ -10,8 +10,10 @@ import pytest
 
 from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
+from tests.unit.consumer.formats import payloads
 from tests.unit.consumer.formats.arithmetic import Arithmetic
 from tests.unit.consumer.formats.calling import FAR, answers, fault, make_batcher, make_call, rows
+from tests.unit.consumer.formats.payloads import Form
 
 REFUSED: dict[str, tuple[dict[str, Any], str, Sequence[str], Code, str]] = {
     "missing": (
@@ -83,3 +85,12 @@ def test_garbage_is_marked_unreadable_or_refused(encoding: Encoding, payload: by
     [answer] = answers(make_batcher(Arithmetic()), [Calls(encoding, [payload], [FAR])])
     assert fault(answer).code is Code.INVALID_ARGUMENT
     assert fault(answer).is_unreadable == (encoding is Encoding.AVRO or payload != b"")
+
+
+def test_a_tensor_that_leaves_no_room_for_an_axis_is_refused() -> None:
+    """The most dimensions that numpy has are one too many for a batch, and no more than a fault."""
+    form = Form("", {"a": (np.dtype(np.float32), (1,) * 64)})
+    call = Calls(Encoding.TENSORFLOW_SERVING, [payloads.packed_predict(form, 1)], [FAR])
+    [answer] = answers(make_batcher(Arithmetic()), [call])
+    assert fault(answer).code is Code.INVALID_ARGUMENT
+    assert fault(answer).message.startswith("tensor parsing error: ")

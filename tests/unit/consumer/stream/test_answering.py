@@ -2,35 +2,36 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pytest
 
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import ModelFailed
+from headrace.consumer.core.errors import ModelFailed, QueueFull
 from headrace.consumer.core.serving_map import ServingMap
-from headrace.consumer.stream.answering import answer
+from headrace.consumer.stream import answering
 from headrace.consumer.stream.requests import Requests
 from tests.fakes.correspondent import Ask, half, serving_map
+from tests.fakes.records import Record
+from tests.fakes.servable import FakeServable, planned_version
 
 
-@dataclass(frozen=True)
-class Record:
-    """A record as a consumer hands it out."""
-
-    value: bytes | None
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
-    offset: int = 0
-    topic: str = "requests"
-    partition: int = 0
-    timestamp: int = 0
+async def answer(requests: Requests, served: ServingMap) -> None:
+    """Have everything answered that can be routed."""
+    await answering.answer(requests, requests.groups(), served)
 
 
 def requests_of(*asks: Ask) -> Requests:
-    records = [Record(ask.payload(), ask.key, ask.headers) for ask in asks]
+    records = [Record(ask.payload(), key=ask.key, headers=ask.headers) for ask in asks]
     return Requests(records, default_deadline_seconds=30)
+
+
+def codes(requests: Requests) -> list[Code | None]:
+    """Return how each request was answered; None for those that were not."""
+    faults = requests.faults
+    return [
+        None if payload is None else faults[index].code if index in faults else Code.OK
+        for index, payload in enumerate(requests.payloads)
+    ]
 
 
 async def is_free(served: ServingMap, *models: str) -> bool:
@@ -51,7 +52,7 @@ async def test_asks_each_version_once_and_keeps_the_order() -> None:
     served = serving_map(one, two)
     requests = requests_of(*(Ask(float(n), ("half", "other")[n % 2]) for n in range(6)))
     await answer(requests, served)
-    assert [a and a.code for a in requests.answers] == [Code.OK] * 6
+    assert codes(requests) == [Code.OK] * 6
     assert [s and s.id.model for s in requests.servings] == ["half", "other"] * 3
     assert [len(one.calls), len(two.calls)] == [3, 3]
     assert await is_free(served, "half", "other")
@@ -63,14 +64,14 @@ async def test_passes_the_deadline_on() -> None:
     deadline = b"%d" % (time.time() * 1000 + 9000)
     requests = requests_of(Ask(1.0, headers=[("deadline-ms", deadline)]))
     await answer(requests, serving_map(servable))
-    assert servable.calls[0].deadline_seconds == requests.deadlines[0]
+    assert servable.deadlines_seconds == requests.deadlines
 
 
 async def test_an_unknown_model_answers_for_its_own_records_only() -> None:
     """NOT_FOUND for one group, answers for the other."""
     requests = requests_of(Ask(model="nobody"), Ask(1.0))
     await answer(requests, serving_map(half()))
-    assert [a and a.code for a in requests.answers] == [Code.NOT_FOUND, Code.OK]
+    assert codes(requests) == [Code.NOT_FOUND, Code.OK]
 
 
 async def test_what_a_servable_raises_answers_for_its_group() -> None:
@@ -80,9 +81,7 @@ async def test_what_a_servable_raises_answers_for_its_group() -> None:
     served = serving_map(broken)
     requests = requests_of(Ask(1.0))
     await answer(requests, served)
-    (found,) = requests.answers
-    assert found is not None
-    assert (found.code, found.message) == (Code.INTERNAL, "boom")
+    assert (codes(requests), requests.faults[0].message) == ([Code.INTERNAL], "boom")
     assert requests.servings[0] is not None
     assert await is_free(served, "half")
 
@@ -131,5 +130,60 @@ async def test_a_split_goes_by_header_then_key() -> None:
         assert len({chosen[n] for n in range(80) if n % 8 == key}) == 1
     assert set(chosen[:80]) == {1, 2}
     assert len(set(chosen[80:])) == 1
-    assert [a and a.code for a in requests.answers] == [Code.OK] * 100
+    assert codes(requests) == [Code.OK] * 100
     assert await is_free(served, "half")
+
+
+async def test_an_error_of_one_request_stays_with_it() -> None:
+    """Faults come back at the places of their requests, whatever was asked beside them."""
+    bad = Ask(value=(Ask(1.0).payload() or b"")[:-3])
+    requests = requests_of(Ask(1.0, "other"), bad, Ask(2.0), Ask(3.0, "other"))
+    await answer(requests, serving_map(half(), half(model="other")))
+    assert codes(requests) == [Code.OK, Code.INVALID_ARGUMENT, Code.OK, Code.OK]
+    assert requests.faults[1].is_unreadable
+
+
+async def test_asks_nothing_for_what_is_answered_already() -> None:
+    """A request that was refused when it was read is not asked, nor is one without an address."""
+    servable = half()
+    requests = requests_of(Ask(1.0, headers=[("deadline-ms", b"0")]), Ask(2.0), Ask(3.0))
+    requests.refuse_replies([2], "reply-topic 'x' does not exist")
+    await answer(requests, serving_map(servable))
+    assert len(servable.calls) == 1
+    assert codes(requests) == [Code.DEADLINE_EXCEEDED, Code.OK, Code.OK]
+    assert requests.payloads[2] == b""
+
+
+async def test_large_requests_are_asked_in_portions() -> None:
+    """No frame has to carry a whole batch of large requests, and no answer is misplaced."""
+    servable = half()
+    large = (Ask(1.0).payload() or b"")[:-3] + bytes(3 * 2**20)
+    requests = requests_of(Ask(2.0), *[Ask(value=large)] * 7, Ask(4.0))
+    await answer(requests, serving_map(servable))
+    assert len(servable.calls) == 9
+    assert codes(requests) == [Code.OK, *[Code.INVALID_ARGUMENT] * 7, Code.OK]
+    assert servable.sizes == [3, 2, 2, 2]
+
+
+async def test_a_full_queue_is_waited_for() -> None:
+    """Kafka has the patience that a gRPC client may not have."""
+    narrow = FakeServable(planned_version("half", 1), max_inside=1)
+    narrow.hold()
+    served = serving_map(narrow)
+    first, second = requests_of(Ask(1.0)), requests_of(Ask(2.0))
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(answer(first, served))
+        await narrow.wait_inside(1)
+        tasks.create_task(answer(second, served))
+        await asyncio.sleep(0)  # The task has run up to its wait.
+        await narrow.release()
+    assert codes(first) + codes(second) == [Code.OK] * 2
+
+
+async def test_a_refusal_of_one_portion_leaves_the_others() -> None:
+    """Only the requests that were refused get the refusal."""
+    refusing, fine = half(), half(model="fine")
+    refusing.raise_all(QueueFull("full"))
+    requests = requests_of(Ask(1.0), Ask(2.0, "fine"), Ask(3.0))
+    await answer(requests, serving_map(refusing, fine))
+    assert codes(requests) == [Code.RESOURCE_EXHAUSTED, Code.OK, Code.RESOURCE_EXHAUSTED]

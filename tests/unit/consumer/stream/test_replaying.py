@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.clients import TopicPartition
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.replaying import PastRequest, PastRequests, Tally
 from headrace.publisher.ranges import Span
 from headrace.schemas.codec import encode
@@ -14,7 +16,7 @@ from headrace.schemas.tensors import to_tensor
 PARTITION = TopicPartition("requests", 3)
 
 
-def past(offset: int, model: str | None = "m", **headers: bytes) -> PastRequest:
+def past(offset: int, model: str | None = "m", /, **headers: bytes) -> PastRequest:
     """Return a record; without a model it is no request."""
     tensor = to_tensor("x", np.zeros(1, np.float32))
     value = encode(InferenceRequest(model=model, inputs=(tensor,))) if model else b"garbage"
@@ -25,31 +27,31 @@ def past(offset: int, model: str | None = "m", **headers: bytes) -> PastRequest:
 def source(start: int = 0, end: int = 100) -> tuple[PastRequests, list[Tally]]:
     """Return a source for model m, and what it tells."""
     told: list[Tally] = []
-    return PastRequests("m", {PARTITION: Span(start, end)}, told.append), told
+    intake = Intake(None, Claims((), 1), "replayed", 1)
+    return PastRequests("m", {PARTITION: Span(start, end)}, intake.models, told.append), told
 
 
-def test_takes_the_models_requests_before_the_end() -> None:
+async def test_takes_the_models_requests_before_the_end() -> None:
     """Records of others are skipped, and those at the end and behind it are not looked at."""
     replayed, _ = source(end=5)
-    requests = replayed.requests([past(1), past(2, "n"), past(4), past(5), past(6)])
+    requests = await replayed.requests([past(1), past(2, "n"), past(4), past(5), past(6)])
     assert [message.offset for message in requests.messages] == [1, 4]
     assert requests.next_offset == 5
     assert replayed.end_offset(PARTITION) == 5
 
 
-def test_skipped_records_are_passed_over_all_the_same() -> None:
+async def test_skipped_records_are_passed_over_all_the_same() -> None:
     """A batch without a request still moves the offset on."""
     replayed, _ = source()
-    requests = replayed.requests([past(7, "n"), past(8, None)])
-    requests.read_routes()
-    assert (len(requests.messages), requests.next_offset, requests.groups) == (0, 9, {})
+    requests = await replayed.requests([past(7, "n"), past(8, None)])
+    assert (len(requests.messages), requests.next_offset, requests.groups()) == (0, 9, {})
 
 
-def test_drops_what_was_true_of_the_moment_only() -> None:
-    """A deadline is past, a reply topic is noted for the diff, and the answer says of what it is."""
+async def test_drops_what_was_true_of_the_moment_only() -> None:
+    """A deadline is past; a reply topic is noted for the diff; the answer says of what it is."""
     replayed, _ = source()
     headers = {"correlation_id": b"c", "deadline_ms": b"1", "reply_topic": b"mine"}
-    requests = replayed.requests([past(7, **headers), past(8)])
+    requests = await replayed.requests([past(7, "m", **headers), past(8)])
     assert requests.payloads == [None, None]
     assert requests.replies == [None, None]
     assert requests.echoes == [
@@ -59,10 +61,13 @@ def test_drops_what_was_true_of_the_moment_only() -> None:
     assert requests.is_addressable(1)
 
 
-def test_counts_what_is_committed() -> None:
+async def test_counts_what_is_committed() -> None:
     """Batches that are given up count when they come again, and only then."""
     replayed, told = source(start=4, end=20)
-    replayed.requests([past(5), past(6, "n"), past(7, None)])
-    again = [replayed.requests([past(5), past(6, "n")]), replayed.requests([past(7, None)])]
+    await replayed.requests([past(5), past(6, "n"), past(7, None)])
+    again = [
+        await replayed.requests([past(5), past(6, "n")]),
+        await replayed.requests([past(7, None)]),
+    ]
     replayed.note_committed(PARTITION, again)
     assert told == [Tally(total=16, done=4, answered=1, others=1, unreadable=1)]

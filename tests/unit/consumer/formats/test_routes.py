@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
-from headrace.consumer.rpc.routes import read_route
+from headrace.consumer.formats.routes import read_predict_route
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest
 from headrace.schemas.records import Route
 
@@ -32,14 +32,14 @@ def test_reads_the_version_that_a_request_names(
 ) -> None:
     """Whatever the lengths, the route is what protobuf would decode."""
     route = Route(model, version=version)
-    assert read_route(request_for(route, signature, tensor).SerializeToString()) == route
+    assert read_predict_route(request_for(route, signature, tensor).SerializeToString()) == route
 
 
 @given(model=NAMES, label=st.text(max_size=200))
 def test_reads_the_label_that_a_request_names(model: str, label: str) -> None:
     """An empty label is a label, too: it names nothing that exists."""
     route = Route(model, label=label)
-    assert read_route(request_for(route).SerializeToString()) == route
+    assert read_predict_route(request_for(route).SerializeToString()) == route
 
 
 @given(st.lists(st.sampled_from(["spec", "inputs", "filter"]), unique=True, min_size=1))
@@ -53,16 +53,16 @@ def test_reads_fields_in_any_order(order: list[str]) -> None:
     }
     encoded = b"".join(parts[name].SerializeToString() for name in ["inputs", *order])
     if "spec" in order:
-        assert read_route(encoded) == Route("m", version=7)
+        assert read_predict_route(encoded) == Route("m", version=7)
     else:
         with pytest.raises(InvalidRequest, match="Missing ModelSpec"):
-            read_route(encoded)
+            read_predict_route(encoded)
 
 
 def test_reads_a_length_that_takes_more_bytes_than_needed() -> None:
     """Protobuf allows padded lengths, which some encoders reserve room for."""
     spec = ModelSpec(name="m").SerializeToString()
-    assert read_route(b"\x0a" + bytes([len(spec) | 0x80, 0x00]) + spec) == Route("m")
+    assert read_predict_route(b"\x0a" + bytes([len(spec) | 0x80, 0x00]) + spec) == Route("m")
 
 
 def test_spec_that_sets_version_and_label_means_the_last() -> None:
@@ -71,7 +71,7 @@ def test_spec_that_sets_version_and_label_means_the_last() -> None:
     request.model_spec.name = "m"
     spec = ModelSpec(name="m", version_label="stable").SerializeToString()
     spec += ModelSpec(version={"value": 3}).SerializeToString()
-    assert read_route(b"\x0a" + bytes([len(spec)]) + spec) == Route("m", version=3)
+    assert read_predict_route(b"\x0a" + bytes([len(spec)]) + spec) == Route("m", version=3)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_spec_that_sets_version_and_label_means_the_last() -> None:
 def test_request_without_a_model_is_refused(request_: PredictRequest, message: str) -> None:
     """The texts are TensorFlow Serving's."""
     with pytest.raises(InvalidRequest) as raised:
-        read_route(request_.SerializeToString())
+        read_predict_route(request_.SerializeToString())
     assert str(raised.value) == message
 
 
@@ -108,14 +108,14 @@ def test_request_without_a_model_is_refused(request_: PredictRequest, message: s
 def test_garbage_is_unreadable(garbage: bytes) -> None:
     """Bytes that are no request get an answer that says so."""
     with pytest.raises(UnreadableRequest, match="not a"):
-        read_route(garbage)
+        read_predict_route(garbage)
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_give_a_route_or_a_refusal(data: bytes) -> None:
     """No input of a stranger may raise anything else."""
     try:
-        route = read_route(data)
+        route = read_predict_route(data)
     except InvalidRequest:
         return
     assert route.model
