@@ -147,7 +147,7 @@ async def test_answers_the_past_with_a_retired_version_and_says_where_it_differs
 
 async def test_killed_replay_goes_on_and_answers_each_request_once(site: Site) -> None:
     """SIGKILL between two transactions; the same job answers what is left, in order."""
-    total = 5000
+    total = 4000
     async with site.publisher() as publisher, correspondent(site.connection) as client:
         await publisher.publish("m", 2, model("half_plus_drift"))
         await publisher.configure(ConfigChange(model="m", max_batch_rows=1))
@@ -172,7 +172,7 @@ async def test_killed_replay_goes_on_and_answers_each_request_once(site: Site) -
         ended = await replay(site, *job)
         assert ended.code == 0, ended.err
         assert "goes on in the range that it was begun with" in ended.err
-        answers = await client.read(output, total + 1, seconds=5)
+        answers = await client.read(output, total + 1, seconds=2)
     assert process.returncode == -signal.SIGKILL
     assert set(places(answers).values()) == {1}
     for partition in (0, 1):

@@ -67,8 +67,6 @@ class Requests:
 
     Attributes:
         messages: the records, in the order of their offsets.
-        next_offset: the offset behind the last record, or behind those skipped after it; with
-            nothing but skipped records there are no messages.
         values: what the models are to read; the records' values unless they stand for others.
         contents: how the values are encoded, and answers are to be.
         deadlines: readings of the monotonic clock.
@@ -93,7 +91,7 @@ class Requests:
         next_offset: int | None = None,
     ) -> None:
         count = len(messages)
-        self.next_offset = messages[-1].offset + 1 if next_offset is None else next_offset
+        self._next_offset = next_offset
         self.messages = messages
         self.values = [message.value for message in messages]
         self.contents: list[Content] = [DEFAULT] * count
@@ -113,6 +111,11 @@ class Requests:
         self._epoch_ms = time.time() * 1000
         self.deadlines = [self._now + default_deadline_seconds] * count
         self._read_headers()
+
+    @property
+    def next_offset(self) -> int:
+        """The offset behind the last record, or as given: behind records that were left out."""
+        return self.messages[-1].offset + 1 if self._next_offset is None else self._next_offset
 
     @property
     def size_bytes(self) -> int:
