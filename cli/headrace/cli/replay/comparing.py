@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from headrace.consumer.formats.open_inference_tensors import from_contents, from_raw
 from headrace.consumer.formats.tensor_proto import from_tensor_proto
+from headrace.protos.open_inference_pb2 import ModelInferResponse
 from headrace.protos.tensorflow_serving_pb2 import PredictResponse
 from headrace.publisher.clients import Message
 from headrace.schemas import codec
@@ -178,15 +180,25 @@ def _outputs(message: Message, headers: Mapping[str, bytes]) -> Mapping[str, Arr
     if kind in _AVRO_TYPES:
         response = codec.decode(value, InferenceResponse)
         return {tensor.name: from_tensor(tensor) for tensor in response.outputs}
-    if kind.endswith(b"tensorflow.serving.PredictResponse"):
-        try:
-            outputs = PredictResponse.FromString(value).outputs
-        except DecodeError as error:
-            raise ValueError(f"not a PredictResponse: {error}") from error
-        return {name: from_tensor_proto(proto) for name, proto in outputs.items()}
+    try:
+        if kind.endswith(b"tensorflow.serving.PredictResponse"):
+            protos = PredictResponse.FromString(value).outputs
+            return {name: from_tensor_proto(proto) for name, proto in protos.items()}
+        if kind.endswith(b"inference.ModelInferResponse"):
+            return _open_inference_outputs(ModelInferResponse.FromString(value))
+    except DecodeError as error:
+        raise ValueError(f"not what {kind.decode()} says: {error}") from error
     if kind.startswith(b"application/json"):
         return _json_outputs(json.loads(value))
     raise ValueError(f"content type {kind.decode(errors='replace')} is compared by bytes")
+
+
+def _open_inference_outputs(answer: ModelInferResponse) -> Mapping[str, Array]:
+    raw = answer.raw_output_contents
+    if raw:
+        pairs = zip(answer.outputs, raw, strict=True)
+        return {tensor.name: from_raw(tensor, content) for tensor, content in pairs}
+    return {tensor.name: from_contents(tensor) for tensor in answer.outputs}
 
 
 def _json_outputs(answer: dict[str, Any]) -> Mapping[str, Array]:

@@ -10,6 +10,7 @@ import pytest
 
 from headrace.cli.replay.comparing import Comparer, Verdict
 from headrace.consumer.stream.replaying import PastRequest
+from headrace.protos.open_inference_pb2 import ModelInferResponse
 from headrace.protos.tensorflow_pb2 import DataType
 from headrace.protos.tensorflow_serving_pb2 import PredictResponse
 from headrace.schemas.codec import encode
@@ -45,6 +46,7 @@ def f32(*numbers: float) -> npt.NDArray[np.float32]:
         ({"y": f32(1, 2)}, {"y": f32(1, 2.5)}, 0.5, Verdict.WITHIN),
         ({"y": f32(1000)}, {"y": f32(1001)}, 0.01, Verdict.WITHIN),
         ({"y": f32(1000, 1)}, {"y": f32(1001, 2)}, 0.01, Verdict.DIFFERENT),
+        ({"y": f32(NAN, 1)}, {"y": f32(NAN, 1.1)}, 0.5, Verdict.WITHIN),
         ({"y": f32(1)}, {"y": f32(NAN)}, 9, Verdict.DIFFERENT),
         ({"y": f32(1)}, {"y": f32(INF)}, 9, Verdict.DIFFERENT),
         ({"y": f32(1)}, {"y": f32(1, 1)}, 9, Verdict.DIFFERENT),
@@ -103,6 +105,22 @@ def test_compares_json_and_protobuf_answers_as_numbers_too() -> None:
         message.outputs["y"].tensor_shape.dim.add(size=1)
         message.outputs["y"].float_val.append(number)
     records = [record(m.SerializeToString(), 1, content_type=kind) for m in messages]
+    assert Comparer("m", 0).compare(*records).differences[0][:2] == ("y", 2)
+
+
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_compares_open_inference_answers_as_numbers_too(is_raw: bool) -> None:
+    """Packed, or in typed fields."""
+    kind = b"application/x-protobuf;proto=inference.ModelInferResponse"
+    records: list[PastRequest] = []
+    for number in (1.0, 3.0):
+        message = ModelInferResponse(model_version=f"{number}")
+        output = message.outputs.add(name="y", datatype="FP32", shape=[1])
+        if is_raw:
+            message.raw_output_contents.append(f32(number).tobytes())
+        else:
+            output.contents.fp32_contents.append(number)
+        records.append(record(message.SerializeToString(), 1, content_type=kind))
     assert Comparer("m", 0).compare(*records).differences[0][:2] == ("y", 2)
 
 
