@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from headrace.cli.broker import EmbeddedBroker
+from tests.guarded import Guarded, login_broker
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,10 @@ def unique_name() -> str:
 def topic_prefix(unique_name: str) -> str:
     """What a test puts before its topic names, so that tests never share topics."""
     return f"{unique_name}."
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A broker behind TLS that asks for a login."""
+    with login_broker(tmp_path_factory.mktemp("guarded")) as broker:
+        yield broker

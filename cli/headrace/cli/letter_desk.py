@@ -46,7 +46,7 @@ class Wish:
 
 
 def _letters(servers: str) -> DeadLetters:
-    return DeadLetters(KafkaConnection(servers), Topics.from_environment())
+    return DeadLetters(KafkaConnection.from_environment(servers), Topics.from_environment())
 
 
 async def newest(servers: str, wish: Wish, limit: int) -> list[LetterEntry]:

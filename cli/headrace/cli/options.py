@@ -15,7 +15,7 @@ BootstrapServers = Annotated[
         "--bootstrap-servers",
         envvar=BOOTSTRAP_SERVERS_ENV,
         metavar="HOST:PORT[,…]",
-        help="Where Kafka is.",
+        help="Where Kafka is. Variables HEADRACE_KAFKA_… set TLS and login, as for the nodes.",
     ),
 ]
 NoCreateTopics = Annotated[

@@ -33,7 +33,6 @@ from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.web.door import HttpDoor, HttpOptions
 from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.zygote_client import Zygotes
-from headrace.publisher.connection import KafkaConnection
 from headrace.schemas.records import ServableState, ServableStatus
 from headrace.schemas.topics import specs
 
@@ -53,11 +52,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
     Raises:
         NodeError: the node cannot go on (a port is taken, the control topic is unusable).
+        InvalidArgument: Kafka's address or security settings cannot be used.
     """
     # Records come and go by the hundred thousand and hold no cycles: with Python's default of one
     # collection per 700 new objects, the Kafka door spends a third of its time looking for some.
     gc.set_threshold(100_000, 50, 100)
-    connection = KafkaConnection(settings.bootstrap_servers)
+    connection = settings.kafka_connection
+    connection.client_arguments()  # a file that cannot be read is told now, and not for ever after
     readiness, monitor, serving_map = Readiness(), Monitor(), ServingMap()
     slots = LoadSlots(settings.initial_load_slots)
     monitor.observe(_log_transition)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -21,13 +22,13 @@ from pydantic_settings import (
 )
 
 from headrace.consumer.core.errors import NodeError
+from headrace.consumer.kafka_settings import KafkaSettings
 from headrace.consumer.stream.options import DeliveryGuarantee
 from headrace.schemas.topics import Topics
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 
 _TOPICS = Topics()
 
@@ -36,7 +37,7 @@ def _expanded(path: Path) -> Path:
     return path.expanduser()
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings, BaseSettings):
     """Serve the model versions that the control log asks for, over Kafka, gRPC and HTTP.
 
     Every setting is a flag (--grpc-port), an environment variable (HEADRACE_GRPC_PORT) and a key
@@ -53,9 +54,6 @@ class Settings(BaseSettings):
         cli_prog_name="headrace serve",
     )
 
-    bootstrap_servers: str = Field(
-        "localhost:9092", description="Kafka brokers to begin with, as host:port,host:port"
-    )
     node_id: str = Field(
         "", description="this node's name on the status topic (default: HOST-GRPC_PORT)"
     )
@@ -135,7 +133,7 @@ class Settings(BaseSettings):
         DeliveryGuarantee.EXACTLY_ONCE,
         description="answers over Kafka: exactly_once, or at_least_once for less latency",
     )
-    transaction_interval_seconds: NotNegative = Field(
+    transaction_interval_seconds: Annotated[float, Field(ge=0, le=5)] = Field(
         0.05,
         description="shortest time between two transactions of a partition that has few requests",
     )
@@ -216,10 +214,7 @@ class Settings(BaseSettings):
                 raise NodeError(f"no settings file at {path}: --config takes a TOML file")
             return cls(**given)
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r})"
-                for fault in error.errors()
-            )
+            faults = "; ".join(map(_fault, error.errors()))
             raise NodeError(f"settings that cannot be used: {faults}") from error
         except (SettingsError, ValueError, OSError) as error:
             raise NodeError(f"settings that cannot be read: {error}") from error
@@ -228,5 +223,16 @@ class Settings(BaseSettings):
         """Return the settings in force as a TOML file would say them."""
         lines: list[str] = []
         for name, value in self.model_dump(mode="json", exclude={"config", "print_config"}).items():
-            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+            if isinstance(getattr(self, name), SecretStr):
+                lines.append(f"# {name} is {'set, and not shown' if value else 'not set'}")
+            elif value is not None:
+                lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
         return "\n".join(lines)
+
+
+def _fault(fault: ErrorDetails) -> str:
+    """Say what is wrong with one setting; a misspelt one may hold a secret."""
+    name = ".".join(map(str, fault["loc"]))
+    is_secret = "password" in name or fault["type"] == "extra_forbidden"
+    given = "" if is_secret else f" (got {fault['input']!r})"
+    return f"{name}: {fault['msg']}{given}"

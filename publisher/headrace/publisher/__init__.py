@@ -11,6 +11,7 @@ from headrace.publisher.errors import (
     InferenceFailed,
     InvalidArgument,
     InvalidModel,
+    InvalidSecurity,
     LogConflict,
     NotServed,
     NotWanted,
@@ -29,7 +30,9 @@ from headrace.publisher.events import Configured, Forgotten, Published, Retired
 from headrace.publisher.inference import Inference, make_request
 from headrace.publisher.models import ModelPublisher
 from headrace.publisher.requests import InferenceClient
+from headrace.publisher.security import KafkaSecurity
 from headrace.publisher.sync import SyncModelPublisher
+from headrace.publisher.tokens import TokenProvider
 
 __all__ = [
     "BrokerRefused",
@@ -42,7 +45,9 @@ __all__ = [
     "InferenceFailed",
     "InvalidArgument",
     "InvalidModel",
+    "InvalidSecurity",
     "KafkaConnection",
+    "KafkaSecurity",
     "LogConflict",
     "ModelPublisher",
     "NotServed",
@@ -55,6 +60,7 @@ __all__ = [
     "StillPublished",
     "StoreError",
     "SyncModelPublisher",
+    "TokenProvider",
     "TopicMismatch",
     "UnknownLetter",
     "UnknownVersion",

@@ -8,7 +8,7 @@ classes under TYPE_CHECKING are declarations; at run time the names are aiokafka
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -21,6 +21,33 @@ if TYPE_CHECKING:
 
     class KafkaConnectionError(KafkaError):
         """No broker could be reached, or it closed the connection."""
+
+    class SaslAuthenticationFailed(KafkaError):
+        """The broker does not know the user, or not with this password."""
+
+    class UnsupportedSaslMechanism(KafkaError):
+        """The broker offers other mechanisms."""
+
+    class IllegalSaslState(KafkaError):
+        """The broker expects no login, or something else of it."""
+
+    class AbstractTokenProvider:
+        """Gives tokens to a client; see aiokafka 0.14."""
+
+    class Connection:
+        """One connection, open and logged in."""
+
+        def send(self, request: MetadataRequest) -> Awaitable[Metadata]: ...
+        def close(self) -> asyncio.Future[None]: ...
+
+    async def create_conn(host: str, port: int, **options: Any) -> Connection:
+        """Open one connection, log in, and raise what goes wrong."""
+        ...
+
+    class MetadataRequest:
+        """Asks for the cluster's brokers and the topics named (none: no topics)."""
+
+        def __init__(self, topics: Sequence[str]) -> None: ...
 
     class TopicPartition(NamedTuple):
         """One partition of one topic."""
@@ -131,11 +158,16 @@ if TYPE_CHECKING:
 
 else:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+    from aiokafka.abc import AbstractTokenProvider
     from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-    from aiokafka.errors import KafkaConnectionError, KafkaError
+    from aiokafka.conn import create_conn
+    from aiokafka.errors import IllegalSaslStateError as IllegalSaslState
+    from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
+    from aiokafka.errors import UnsupportedSaslMechanismError as UnsupportedSaslMechanism
     from aiokafka.errors import for_code as error_class
     from aiokafka.partitioner import murmur2
     from aiokafka.producer.message_accumulator import BatchBuilder
+    from aiokafka.protocol.metadata import MetadataRequest
 
 
 class Message(Protocol):
@@ -157,6 +189,13 @@ class Message(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+class Metadata(Protocol):
+    """What a broker says of its cluster."""
+
+    @property
+    def cluster_id(self) -> str | None: ...
+
+
 class RecordPlace(Protocol):
     """Where a record went."""
 
@@ -174,13 +213,20 @@ __all__ = [
     "AIOKafkaAdminClient",
     "AIOKafkaConsumer",
     "AIOKafkaProducer",
+    "AbstractTokenProvider",
     "BatchBuilder",
+    "IllegalSaslState",
     "KafkaConnectionError",
     "KafkaError",
     "Message",
+    "Metadata",
+    "MetadataRequest",
     "NewTopic",
     "RecordPlace",
+    "SaslAuthenticationFailed",
     "TopicPartition",
+    "UnsupportedSaslMechanism",
+    "create_conn",
     "error_class",
     "murmur2",
 ]

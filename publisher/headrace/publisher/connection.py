@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, TypeVar
 
 from headrace.publisher.clients import (
     AIOKafkaAdminClient,
@@ -23,7 +24,10 @@ from headrace.publisher.clients import (
     KafkaError,
 )
 from headrace.publisher.errors import BrokerRefused, BrokerUnreachable, InvalidArgument
+from headrace.publisher.refusals import NO_ANSWER, Refusal, find_refusal
+from headrace.publisher.security import KafkaSecurity
 
+BOOTSTRAP_SERVERS_VARIABLE: Final = "HEADRACE_BOOTSTRAP_SERVERS"
 DEFAULT_BOOTSTRAP_SERVERS: Final = "localhost:9092"
 STOP_TIMEOUT_SECONDS: Final = 5.0
 _SERVER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+):(\d{1,5})")
@@ -33,7 +37,7 @@ ClientT = TypeVar("ClientT", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminCl
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
-    """Where Kafka is and how long to look for it.
+    """Where Kafka is, how long to look for it, and how to prove who one is.
 
     **Concurrency:** immutable; share it freely. Opening a client needs a running event loop.
 
@@ -42,9 +46,11 @@ class KafkaConnection:
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP_SERVERS
     connect_timeout_seconds: float = 10.0
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
     def __post_init__(self) -> None:
-        """Raise InvalidArgument unless every server reads `host:port`."""
+        """Raise InvalidArgument unless every server reads `host:port`, and a secret is safe."""
+        hosts: list[str] = []
         for server in self.bootstrap_servers.split(","):
             match = _SERVER.fullmatch(server.strip())
             if match is None or not 0 < int(match[2]) < 65536:
@@ -52,11 +58,35 @@ class KafkaConnection:
                     f"bootstrap servers {self.bootstrap_servers!r} are not allowed: give "
                     "host:port, or several separated by commas, for example localhost:9092"
                 )
+            hosts.append(match[1])
+        self.security.check_hosts(hosts)
+
+    @classmethod
+    def from_environment(
+        cls,
+        bootstrap_servers: str | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return the connection that the variables HEADRACE_BOOTSTRAP_SERVERS and
+        HEADRACE_KAFKA_… describe; `bootstrap_servers` goes before its variable.
+
+        Raises:
+            InvalidArgument: the variables contradict each other, or lack something.
+        """
+        variables = os.environ if environment is None else environment
+        named = bootstrap_servers or variables.get(BOOTSTRAP_SERVERS_VARIABLE)
+        security = KafkaSecurity.from_environment(variables)
+        return cls(named or DEFAULT_BOOTSTRAP_SERVERS, security=security)
 
     def client_arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments that every aiokafka client of this connection takes."""
+        """Return the keyword arguments that every aiokafka client of this connection takes.
+
+        Raises:
+            InvalidArgument: a password, certificate or key file cannot be used.
+        """
         servers = [server.strip() for server in self.bootstrap_servers.split(",")]
-        return {"bootstrap_servers": servers}
+        return {"bootstrap_servers": servers, **self.security.client_arguments()}
 
     @asynccontextmanager
     async def consumer(self, **options: object) -> AsyncGenerator[AIOKafkaConsumer, None]:
@@ -101,8 +131,11 @@ class KafkaConnection:
             BrokerRefused: a broker answered and refused the client.
         """
         deadline = time.monotonic() + self.connect_timeout_seconds
-        pause, cause = 0.1, "no answer"
+        pause, refusal = 0.1, NO_ANSWER
         while (left := deadline - time.monotonic()) > 0:
+            if self.security.sasl_mechanism == "OAUTHBEARER":
+                # aiokafka takes a refused token for a login.
+                await self._refusal(left)
             client = build()
             try:
                 async with asyncio.timeout(left):
@@ -110,25 +143,30 @@ class KafkaConnection:
                 return client
             except KafkaConnectionError:
                 # Its text is aiokafka's list of addresses; the reasons only go to its log.
-                cause = "nothing there answers as a Kafka broker"
+                refusal = await self._refusal(deadline - time.monotonic()) or refusal
             except (TimeoutError, OSError) as error:
-                cause = str(error) or cause
+                refusal = Refusal(str(error)) if str(error) else refusal
             except KafkaError as error:
                 if not error.retriable:
                     raise BrokerRefused(
                         f"Kafka at {self.bootstrap_servers} refused the connection: {error!r}"
                     ) from error
-                cause = repr(error)
+                refusal = Refusal(repr(error))
             await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 2, 1.0)
-        raise BrokerUnreachable(self._unreachable(cause))
-
-    def _unreachable(self, cause: str) -> str:
-        return (
+        raise BrokerUnreachable(
             f"cannot reach Kafka at {self.bootstrap_servers} within "
-            f"{self.connect_timeout_seconds:g} s ({cause}): start a broker (headrace broker) or "
-            "give its address with --bootstrap-servers or HEADRACE_BOOTSTRAP_SERVERS"
+            f"{self.connect_timeout_seconds:g} s ({refusal.words}): {refusal.advice}"
         )
+
+    async def _refusal(self, seconds: float) -> Refusal | None:
+        """Return why no server takes us; raise BrokerRefused if waiting does not help."""
+        refusal = await find_refusal(self.client_arguments(), self.security, seconds)
+        if refusal and refusal.is_final:
+            raise BrokerRefused(
+                f"Kafka at {self.bootstrap_servers} {refusal.words}: {refusal.advice}"
+            )
+        return refusal
 
 
 async def reachable(connection: KafkaConnection) -> None:

@@ -2,7 +2,8 @@
 
 PublisherError
 ├── InvalidArgument      a name, number or setting that cannot be (also a ValueError)
-│   └── InvalidModel     the path does not hold a model that a node could load
+│   ├── InvalidModel     the path does not hold a model that a node could load
+│   └── InvalidSecurity  Kafka security settings that contradict each other or cannot be used
 ├── BrokerUnreachable    no Kafka broker answered within the time given
 ├── BrokerRefused        a broker answered, and the answer was no
 ├── TopicMismatch        a topic is missing, or exists in a shape that Headrace cannot use
@@ -35,6 +36,13 @@ class InvalidArgument(PublisherError, ValueError):
 
 class InvalidModel(InvalidArgument):
     """The path does not hold a model that a node could load."""
+
+
+class InvalidSecurity(InvalidArgument):
+    """Kafka security settings that contradict each other, or name what cannot be used."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Kafka security settings (HEADRACE_KAFKA_…): {reason}")
 
 
 class BrokerUnreachable(PublisherError):

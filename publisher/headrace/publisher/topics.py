@@ -21,6 +21,7 @@ from headrace.schemas.topics import TopicSpec
 _CREATE_TIMEOUT_MS: Final = 10_000
 _ANSWER_SECONDS: Final = 15.0
 _RETRY_SECONDS: Final = 0.2
+_LISTED_SECONDS: Final = 5.0
 _PREFERRED_REPLICAS: Final = 3
 _ALREADY_EXISTS: Final = 36
 _NONE: Final = 0
@@ -47,14 +48,12 @@ async def ensure_topics(connection: KafkaConnection, specs: Sequence[TopicSpec])
     async def create_missing(admin: AIOKafkaAdminClient) -> dict[str, int]:
         existing = await _partition_counts(admin, names)
         missing = [spec for spec in specs if spec.name not in existing]
-        if not missing:
-            return existing
-        created.extend(await _create(admin, missing))
-        return await _partition_counts(admin, names)
+        if missing:
+            created.extend(await _create(admin, missing))
+        return await _listed(admin, names)
 
     existing = await _ask(connection, create_missing)
     for spec in specs:
-        # A topic that was made a moment ago may be listed without its partitions.
         if spec.partitions == 1 and existing.get(spec.name, 1) > 1:
             raise TopicMismatch(
                 f"topic {spec.name!r} has {existing[spec.name]} partitions and must have exactly "
@@ -127,6 +126,20 @@ async def _partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str]) ->
             )
         counts[str(topic["topic"])] = len(topic["partitions"])
     return counts
+
+
+async def _listed(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Return the partition counts once every topic is listed with its partitions, or time is up.
+
+    A new topic is the controller's knowledge first; a broker lists it a moment later, which on a
+    busy machine is long enough to be called missing by whoever asks next.
+    """
+    deadline = time.monotonic() + _LISTED_SECONDS
+    while True:
+        counts = await _partition_counts(admin, names)
+        if all(counts.get(name) for name in names) or time.monotonic() >= deadline:
+            return counts
+        await asyncio.sleep(_RETRY_SECONDS / 4)
 
 
 async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,20 @@ def topics(topic_prefix: str) -> Topics:
         responses=f"{topic_prefix}responses",
         dead_letters=f"{topic_prefix}dead-letters",
     )
+
+
+@pytest.fixture
+async def abrupt_goodbyes() -> AsyncIterator[None]:
+    """Cut what is still open at the end.
+
+    aiokafka closes a TLS connection that was refused without waiting for the other side's goodbye,
+    which comes when the loop of the test has ended.
+    """
+    yield
+    loop: Any = asyncio.get_running_loop()
+    for transport in list(loop._transports.values()):
+        transport.abort()
+    await asyncio.sleep(0)
 
 
 @pytest.fixture

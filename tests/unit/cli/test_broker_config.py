@@ -1,10 +1,17 @@
 """What Kafka is told."""
 
-from headrace.cli.broker import config
+from pathlib import Path
+
+import pytest
+
+from headrace.cli.broker import BrokerError, BrokerSecurity, config
 
 
 def _properties(*, port: int, controller_port: int) -> dict[str, str]:
-    text = config.server_properties(port=port, controller_port=controller_port)
+    return _read(config.server_properties(config.Ports(port, controller_port, port)))
+
+
+def _read(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
@@ -34,3 +41,37 @@ def test_names_no_folder_outside_its_own() -> None:
 
     assert properties["log.dirs"] == "kafka"
     assert "/" not in config.LOG4J_TEXT.replace("logs/kafka.log", "")
+
+
+def test_a_guarded_broker_lets_clients_in_by_tls_alone() -> None:
+    """The plain listener beside it is the broker's own, and on the loopback interface too."""
+    security = BrokerSecurity(key_and_certificate=Path("/b.pem"), users={"u": "p"})
+    properties = _read(config.server_properties(config.Ports(1, 2, 3), security))
+
+    assert properties["listeners"] == (
+        "CLIENTS://127.0.0.1:1,PLAINTEXT://127.0.0.1:3,CONTROLLER://127.0.0.1:2"
+    )
+    assert properties["listener.security.protocol.map"].endswith(",CLIENTS:SASL_SSL")
+    assert properties["inter.broker.listener.name"] == "PLAINTEXT"
+    assert 'user_u="p"' in properties["listener.name.clients.plain.sasl.jaas.config"]
+    assert security.format_arguments() == [
+        *("--add-scram", "SCRAM-SHA-256=[name=u,password=p]"),
+        *("--add-scram", "SCRAM-SHA-512=[name=u,password=p]"),
+    ]
+
+
+def test_without_users_a_guarded_broker_asks_for_no_login() -> None:
+    """With authorities of clients' certificates it asks for a certificate instead."""
+    security = BrokerSecurity(key_and_certificate=Path("b"), client_authorities=Path("/ca.pem"))
+    properties = security.properties()
+
+    assert security.protocol == "SSL"
+    assert properties["listener.name.clients.ssl.client.auth"] == "required"
+    assert not [name for name in properties if "sasl" in name]
+
+
+@pytest.mark.parametrize(("user", "password"), [("a b", "p"), ("u", 'p"'), ("u", ""), ("u", "p,")])
+def test_users_that_kafka_could_misread_are_refused(user: str, password: str) -> None:
+    """Its files and its format tool have different ways to quote; the password is not told."""
+    with pytest.raises(BrokerError, match="not allowed here: use letters"):
+        BrokerSecurity(key_and_certificate=Path("b"), users={user: password})

@@ -10,6 +10,7 @@ import pytest
 from headrace.consumer.__main__ import main
 from headrace.consumer.core.errors import NodeError
 from headrace.consumer.settings import Settings
+from headrace.publisher import KafkaConnection, KafkaSecurity
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,6 +78,40 @@ def test_printed_settings_can_be_read_back(
     (tmp_path / "h.toml").write_text(text)
     again = Settings.from_arguments(["--config", str(tmp_path / "h.toml")])
     assert again.node == 'quo"te'
+
+
+def test_no_password_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither with the settings in force nor in a message about a faulty one."""
+    assert main(["--print-config", "--kafka-sasl-password", "hush"]) == 0
+    printed = capsys.readouterr().out
+    assert "hush" not in printed
+    assert "# kafka_sasl_password is set, and not shown" in printed
+    assert "# kafka_ssl_key_password is not set" in printed
+    (tmp_path / "h.toml").write_text('kafka_sasl_password = ["hush"]\nkafka_pasword = "hush"')
+    assert main(["--config", str(tmp_path / "h.toml")]) == 2
+    message = capsys.readouterr().err
+    assert "hush" not in message
+    assert "kafka_sasl_password" in message
+    assert "kafka_pasword" in message
+
+
+def test_security_settings_reach_the_connection() -> None:
+    """Each has the flag that its name in the publisher's settings promises."""
+    given = {
+        "security_protocol": "SASL_SSL",
+        "ssl_ca_file": "/ca.pem",
+        "ssl_certificate_file": "/c.pem",
+        "ssl_key_file": "/k.pem",
+        "ssl_key_password": "kp",
+        "sasl_mechanism": "PLAIN",
+        "sasl_username": "u",
+        "sasl_password": "p",
+    }
+    flags = [f"--kafka-{name.replace('_', '-')}={text}" for name, text in given.items()]
+    connection = Settings.from_arguments(["--bootstrap-servers=k:1", *flags]).kafka_connection
+    assert connection == KafkaConnection("k:1", security=KafkaSecurity.from_texts(given))
+    fields = {name.removeprefix("kafka_") for name in Settings.model_fields if "kafka_" in name}
+    assert fields == set(KafkaSecurity.names())
 
 
 def test_every_setting_is_documented() -> None:

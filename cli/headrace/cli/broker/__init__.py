@@ -7,5 +7,6 @@ It is no part of serving: nodes and publishers see a bootstrap address and nothi
 from headrace.cli.broker.embedded import EmbeddedBroker
 from headrace.cli.broker.errors import BrokerError
 from headrace.cli.broker.jvm import Profile
+from headrace.cli.broker.security import BrokerSecurity
 
-__all__ = ["BrokerError", "EmbeddedBroker", "Profile"]
+__all__ = ["BrokerError", "BrokerSecurity", "EmbeddedBroker", "Profile"]

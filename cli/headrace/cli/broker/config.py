@@ -1,7 +1,10 @@
 """What Kafka is told: its properties for one node on this machine, and its logging."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
+
+from headrace.cli.broker.security import LISTENER, BrokerSecurity
 
 SERVER_PROPERTIES: Final = "server.properties"
 LOG4J_PROPERTIES: Final = "log4j2.properties"
@@ -13,12 +16,13 @@ STORAGE_FOLDER: Final = "kafka"
 LOGS_FOLDER: Final = "logs"
 KAFKA_LOG: Final = "kafka.log"
 
+_PROTOCOL_MAP: Final = "listener.security.protocol.map"
 _ONE_NODE: Final[Mapping[str, str | int]] = {
     "process.roles": "broker,controller",
     "node.id": NODE_ID,
     "inter.broker.listener.name": "PLAINTEXT",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    _PROTOCOL_MAP: "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "log.dirs": STORAGE_FOLDER,
     "num.partitions": 4,
     # A misspelt topic should fail, not appear.
@@ -76,12 +80,32 @@ logger.apache_server.level = info
 """
 
 
-def server_properties(*, port: int, controller_port: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the node listens: for clients, as controller, and plainly for itself.
+
+    Without security the first and the last are one.
+    """
+
+    clients: int
+    controller: int
+    plain: int
+
+
+def server_properties(ports: Ports, security: BrokerSecurity | None = None) -> str:
     """Write the properties of a combined broker and controller that only localhost can reach."""
-    listeners = {
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://localhost:{port}",
-        "controller.quorum.voters": f"{NODE_ID}@127.0.0.1:{controller_port}",
+    doors = {"PLAINTEXT": ports.plain}
+    guard: dict[str, str] = {}
+    if security:
+        doors = {LISTENER: ports.clients} | doors
+        protocols = f"{_ONE_NODE[_PROTOCOL_MAP]},{LISTENER}:{security.protocol}"
+        guard = {_PROTOCOL_MAP: protocols} | security.properties()
+    listeners = doors | {"CONTROLLER": ports.controller}
+    properties = {
+        **_ONE_NODE,
+        "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
+        "advertised.listeners": ",".join(f"{n}://localhost:{port}" for n, port in doors.items()),
+        "controller.quorum.voters": f"{NODE_ID}@127.0.0.1:{ports.controller}",
+        **guard,
     }
-    properties = {**_ONE_NODE, **listeners}
     return "".join(f"{name}={value}\n" for name, value in properties.items())

@@ -11,6 +11,7 @@ from typing import Self
 
 from headrace.cli.broker import config
 from headrace.cli.broker.errors import DataDirError
+from headrace.cli.broker.security import BrokerSecurity
 
 _LOCK = "broker.lock"
 _CONSOLE_LOG = "console.log"
@@ -96,10 +97,14 @@ class DataDir:
         properties = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         return properties.get("cluster.id")
 
-    def write_config(self, *, port: int, controller_port: int) -> None:
+    def write_config(self, ports: config.Ports, security: BrokerSecurity | None) -> None:
         """Write the files that Kafka reads at its start."""
-        properties = config.server_properties(port=port, controller_port=controller_port)
-        (self.path / config.SERVER_PROPERTIES).write_text(properties, "utf-8")
+        properties = self.path / config.SERVER_PROPERTIES
+        if security:
+            # It holds the passwords of the users.
+            properties.touch()
+            properties.chmod(0o600)
+        properties.write_text(config.server_properties(ports, security), "utf-8")
         (self.path / config.LOG4J_PROPERTIES).write_text(config.LOG4J_TEXT, "utf-8")
 
     def log_tail(self) -> list[str]:

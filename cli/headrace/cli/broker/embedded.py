@@ -15,6 +15,7 @@ from headrace.cli.broker.errors import BrokerError
 from headrace.cli.broker.java import find_java
 from headrace.cli.broker.jvm import KafkaJvm, Profile
 from headrace.cli.broker.launch import RunningKafka, launch
+from headrace.cli.broker.security import BrokerSecurity
 
 _MAX_PORT = 65535
 
@@ -27,7 +28,8 @@ class EmbeddedBroker:
     """A real Kafka node on localhost: ``async with EmbeddedBroker() as broker: …``.
 
     With `data_dir` None its data is temporary; a folder that is given keeps it between runs.
-    With `port` 0 a free one is picked. `on_progress` hears one line per step.
+    With `port` 0 a free one is picked. With `security` its clients need TLS, and what else it
+    asks for. `on_progress` hears one line per step.
 
     **Concurrency:** start from the main thread, since Kafka is killed when the thread that
     started it ends (also when this process dies by kill -9, on Linux). `start`, `wait` and
@@ -40,11 +42,13 @@ class EmbeddedBroker:
         port: int = 0,
         data_dir: Path | None = None,
         profile: Profile = "light",
+        security: BrokerSecurity | None = None,
         on_progress: Callable[[str], None] = _tell_nobody,
     ) -> None:
         self._wanted_port = port
         self._wanted_data_dir = data_dir
         self._profile: Profile = profile
+        self._security = security
         self._tell = on_progress
         self._opened = AsyncExitStack()
         self._kafka: RunningKafka | None = None
@@ -91,7 +95,7 @@ class EmbeddedBroker:
             opened.callback(data.close)
             await data.lock()
             jvm = KafkaJvm.with_profile(java, jars, self._profile)
-            self._kafka = await launch(jvm, data, self._wanted_port, self._tell)
+            self._kafka = await launch(jvm, data, self._wanted_port, self._security, self._tell)
             opened.push_async_callback(self._kafka.stop)
             self._opened = opened.pop_all()
 

@@ -40,12 +40,12 @@ class KafkaJvm:
         archive = ClassDataArchive.beside(libs.folder, java, flags) if is_recorded else None
         return cls(java, libs, flags, archive)
 
-    def format_command(self, cluster_id: str) -> list[str]:
+    def format_command(self, cluster_id: str, *options: str) -> list[str]:
         """The command that formats the storage folder, once in its life."""
         return self._command(
             self.archive.use_flags() if self.archive else (),
             *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
-            *("-t", cluster_id, "-c", config.SERVER_PROPERTIES),
+            *("-t", cluster_id, "-c", config.SERVER_PROPERTIES, *options),
         )
 
     def broker_command(self) -> list[str]:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.cli.broker import ports, readiness
+from headrace.cli.broker.config import Ports
 from headrace.cli.broker.data_dir import DataDir
 from headrace.cli.broker.errors import DataDirError, KafkaProcessError
 from headrace.cli.broker.jvm import KafkaJvm
 from headrace.cli.broker.process import TetheredProcess
+from headrace.cli.broker.security import BrokerSecurity
 
 _FORMAT_SECONDS = 60.0
 _START_SECONDS = 60.0
@@ -54,7 +56,11 @@ class RunningKafka:
 
 
 async def launch(
-    jvm: KafkaJvm, data: DataDir, wanted_port: int, tell: Callable[[str], None]
+    jvm: KafkaJvm,
+    data: DataDir,
+    wanted_port: int,
+    security: BrokerSecurity | None,
+    tell: Callable[[str], None],
 ) -> RunningKafka:
     """Start Kafka on `wanted_port` (0: any free one) and return when it answers.
 
@@ -67,16 +73,16 @@ async def launch(
     while True:
         if wanted_port:
             await ports.claim(wanted_port)
-        controller_port, picked_port = ports.pick_free(2)
-        port = wanted_port or picked_port
+        chosen = _choose_ports(wanted_port, security)
         try:
-            data.write_config(port=port, controller_port=controller_port)
+            data.write_config(chosen, security)
         except OSError as error:
             raise DataDirError(f"cannot write into {data.path}: {error.strerror}") from error
-        await _format_once(jvm, data, tell)
-        tell(f"starting Kafka {jvm.libs.version} on localhost:{port}, data in {data.path}")
+        await _format_once(jvm, data, security, tell)
+        where = f"localhost:{chosen.clients}"
+        tell(f"starting Kafka {jvm.libs.version} on {where}, data in {data.path}")
         try:
-            return await _start(jvm, data, port)
+            return await _start(jvm, data, chosen)
         except KafkaProcessError as error:
             # Between the look at a port and Kafka's bind another program may have taken it.
             is_clash = any("Address already in use" in line for line in error.log_tail)
@@ -85,12 +91,21 @@ async def launch(
             attempt += 1
 
 
-async def _format_once(jvm: KafkaJvm, data: DataDir, tell: Callable[[str], None]) -> None:
+def _choose_ports(wanted_port: int, security: BrokerSecurity | None) -> Ports:
+    controller, picked, plain = ports.pick_free(3)
+    clients = wanted_port or picked
+    return Ports(clients=clients, controller=controller, plain=plain if security else clients)
+
+
+async def _format_once(
+    jvm: KafkaJvm, data: DataDir, security: BrokerSecurity | None, tell: Callable[[str], None]
+) -> None:
     if data.cluster_id:
         return
     tell(f"formatting {data.path} for Kafka")
+    users = security.format_arguments() if security else []
     process = TetheredProcess.spawn(
-        jvm.format_command(_new_cluster_id()), cwd=data.path, output=data.console_log
+        jvm.format_command(_new_cluster_id(), *users), cwd=data.path, output=data.console_log
     )
     try:
         async with asyncio.timeout(_FORMAT_SECONDS):
@@ -111,20 +126,20 @@ def _new_cluster_id() -> str:
     return name.rstrip("=")
 
 
-async def _start(jvm: KafkaJvm, data: DataDir, port: int) -> RunningKafka:
+async def _start(jvm: KafkaJvm, data: DataDir, chosen: Ports) -> RunningKafka:
     process = TetheredProcess.spawn(
         jvm.broker_command(), cwd=data.path, output=data.console_log, keep_fds=[data.lock_fd]
     )
     try:
         async with asyncio.timeout(_START_SECONDS):
-            await _until_answers(process, data, port)
+            await _until_answers(process, data, chosen.plain)
     except TimeoutError:
         await process.stop(grace_seconds=0)
         raise _failure(process, data, "Kafka did not answer within a minute") from None
     except BaseException:
         await process.stop(grace_seconds=0)
         raise
-    return RunningKafka(process, jvm, data, port)
+    return RunningKafka(process, jvm, data, chosen.clients)
 
 
 async def _until_answers(process: TetheredProcess, data: DataDir, port: int) -> None:

@@ -87,7 +87,7 @@ def config(
     )
     with outcome():
         publisher = ModelPublisher(
-            KafkaConnection(bootstrap_servers),
+            KafkaConnection.from_environment(bootstrap_servers),
             create_topics=not no_create_topics,
             topics=Topics.from_environment(),
         )

@@ -42,7 +42,10 @@ def history(
 
         check_name(model)
         return changes(
-            await read_control(KafkaConnection(bootstrap_servers), Topics.from_environment()), model
+            await read_control(
+                KafkaConnection.from_environment(bootstrap_servers), Topics.from_environment()
+            ),
+            model,
         )
 
     found = run(work())

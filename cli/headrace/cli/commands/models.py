@@ -39,7 +39,7 @@ def models(
         from headrace.publisher.connection import KafkaConnection
 
         report = FleetReport(
-            connection=KafkaConnection(bootstrap_servers),
+            connection=KafkaConnection.from_environment(bootstrap_servers),
             model=model,
             with_idle=with_idle,
             as_json=as_json,

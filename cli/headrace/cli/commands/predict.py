@@ -130,7 +130,7 @@ def _ask_kafka(
         inputs, dtypes = written
         values = arrays(read_inputs(inputs), parse_dtypes(dtypes))
         answer = await ask(
-            KafkaConnection(servers),
+            KafkaConnection.from_environment(servers),
             route,
             signature,
             values,

@@ -75,7 +75,7 @@ def publish(
 
     with outcome():
         publisher = ModelPublisher(
-            KafkaConnection(bootstrap_servers),
+            KafkaConnection.from_environment(bootstrap_servers),
             store=store,
             create_topics=not no_create_topics,
             topics=Topics.from_environment(),

@@ -57,7 +57,7 @@ def create(
         wanted = [replace(spec, replication_factor=replication_factor) for spec in wanted]
 
     async def work() -> list[str]:
-        return await ensure_topics(KafkaConnection(bootstrap_servers), wanted)
+        return await ensure_topics(KafkaConnection.from_environment(bootstrap_servers), wanted)
 
     created = run(work())
     if as_json:
@@ -81,7 +81,9 @@ def list_topics(
     from headrace.schemas.topics import Topics, specs
 
     async def work() -> list[TopicFinding]:
-        return await audit(KafkaConnection(bootstrap_servers), specs(Topics.from_environment()))
+        return await audit(
+            KafkaConnection.from_environment(bootstrap_servers), specs(Topics.from_environment())
+        )
 
     findings = run(work())
     if as_json:

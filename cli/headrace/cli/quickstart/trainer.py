@@ -81,7 +81,7 @@ def train(
         with (
             tempfile.TemporaryDirectory(prefix="headrace-trainer-") as folder,
             SyncModelPublisher(
-                KafkaConnection(bootstrap_servers),
+                KafkaConnection.from_environment(bootstrap_servers),
                 store=store,
                 publisher_name=f"trainer@{os.uname().nodename}",
                 topics=Topics.from_environment(),

@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     class ConsumerStopped(Exception):
         """The consumer was stopped while somebody read from it."""
 
+    class IllegalOperation(Exception):
+        """The transaction ended before its time: something failed in the background."""
+
     TOPIC_KIND: int
 
 else:
@@ -76,6 +79,7 @@ else:
     from aiokafka.admin import AIOKafkaAdminClient as ConfigAdmin
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
     from aiokafka.errors import ConsumerStoppedError as ConsumerStopped
+    from aiokafka.errors import IllegalOperation
     from aiokafka.errors import OffsetOutOfRangeError as OffsetOutOfRange
 
     TOPIC_KIND = ConfigResourceType.TOPIC
@@ -89,6 +93,7 @@ __all__ = [
     "ConfigResource",
     "ConsumerStopped",
     "GroupConsumer",
+    "IllegalOperation",
     "KafkaError",
     "Message",
     "OffsetOutOfRange",

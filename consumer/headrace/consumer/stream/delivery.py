@@ -13,7 +13,12 @@ from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from headrace.consumer.stream.clients import AIOKafkaProducer, KafkaError, TopicPartition
+from headrace.consumer.stream.clients import (
+    AIOKafkaProducer,
+    IllegalOperation,
+    KafkaError,
+    TopicPartition,
+)
 from headrace.consumer.stream.destinations import Destinations
 from headrace.consumer.stream.outgoing import Parcel, pack
 from headrace.publisher.cancellation import strays_as_errors
@@ -21,11 +26,20 @@ from headrace.publisher.errors import PublisherError
 
 BATCH_BYTES: Final = 512 * 1024
 # An AssertionError is aiokafka's word for a partition that it has not heard of yet, and for a
-# transaction that a fatal error has ended.
-FAILURES: Final = (KafkaError, PublisherError, TimeoutError, AssertionError)
+# transaction that a fatal error has ended; IllegalOperation is none of its KafkaErrors.
+FAILURES: Final = (KafkaError, PublisherError, TimeoutError, AssertionError, IllegalOperation)
 _ACK_PATIENCE_SECONDS: Final = 3.0
-# Errors of a producer that has had an error before: they say nothing of the record.
-_AFTERMATH: Final = frozenset({"OutOfOrderSequenceNumber", "ProducerFenced", "ProducerClosed"})
+# Errors of a producer that has had an error before, or was closed: they say nothing of the record.
+_AFTERMATH: Final = frozenset(
+    {
+        "InvalidProducerIdMapping",
+        "InvalidTxnState",
+        "KafkaError",
+        "OutOfOrderSequenceNumber",
+        "ProducerClosed",
+        "ProducerFenced",
+    }
+)
 
 
 class Outlet(Protocol):

@@ -118,9 +118,15 @@ class ExactlyOnceOutlet:
         async with asyncio.timeout(_STEP_SECONDS):
             producer, sending = await self._begun()
             offsets = {self._partition: next_offset}
-            await asyncio.gather(
-                producer.send_offsets_to_transaction(offsets, self._group), sending.confirm()
+            # Both to their ends: which topic refused is to be known before the next attempt.
+            outcomes = await asyncio.gather(
+                sending.confirm(),
+                producer.send_offsets_to_transaction(offsets, self._group),
+                return_exceptions=True,
             )
+            for failure in outcomes:
+                if failure is not None:
+                    raise failure
             await producer.commit_transaction()
         self._is_open = False
 

@@ -258,7 +258,7 @@ class Requests:
         content_type: bytes | None = None
         for pair in headers:
             name, raw = pair
-            if raw is None:
+            if raw is None:  # pyright: ignore[reportUnnecessaryComparison] - Kafka allows it
                 continue
             if name == _CORRELATION_ID:
                 echo = [pair, *_others(echo, name)] if echo else [pair]

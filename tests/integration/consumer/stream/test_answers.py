@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import WorkerDied
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.stream import KafkaDoor, StreamOptions
