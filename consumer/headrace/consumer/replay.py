@@ -109,7 +109,7 @@ async def run(settings: Settings, options: ReplayOptions, watch: Watch) -> Repla
     Cancellation: what is not committed is answered when the job is started again.
     """
     gc.set_threshold(100_000, 50, 100)  # as in a node, for the same reason
-    connection = KafkaConnection(settings.bootstrap_servers)
+    connection = settings.kafka_connection
     _check_output(settings, options)
     planned, batching = await _find_version(connection, settings, options)
     async with open_intake(settings, options.output_topic) as intake:

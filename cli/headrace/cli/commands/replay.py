@@ -182,7 +182,6 @@ def _work(
     from headrace.consumer.core.errors import HeadraceError
     from headrace.consumer.replay import run as run_replay
     from headrace.consumer.stream.replay_job import job_group
-    from headrace.publisher.connection import KafkaConnection
 
     async def work() -> tuple[Replayed, DiffReport | None]:
         with telling(options.job) as told:
@@ -198,7 +197,7 @@ def _work(
                 tolerance=tolerance,
                 show=show,
             )
-            connection = KafkaConnection(settings.bootstrap_servers)
+            connection = settings.kafka_connection
             return replayed, await diff(connection, wanted, told.compared)
 
     return run(work(), HeadraceError)
