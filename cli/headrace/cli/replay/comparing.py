@@ -208,5 +208,5 @@ def _json_outputs(answer: dict[str, Any]) -> Mapping[str, Array]:
         rows = cast("list[dict[str, Any]]", found)
         return {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
     if not isinstance(found, dict):
-        return {"": np.asarray(found)}
+        return {"": np.asarray(cast("object", found))}
     return {name: np.asarray(value) for name, value in cast("dict[str, Any]", found).items()}
