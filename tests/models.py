@@ -6,6 +6,7 @@ is kept between test runs under a name that changes with this file.
 
     half_plus_two       x float32 [n, 1] → y = 0.5 x + 2
     half_plus_two_tf1   the same, made by TensorFlow 1's builder
+    half_plus_drift     the same below 100, and 0.25 more from there on
     upper               text string [n] → upper string [n]
     sum_and_product     a, b float32 [n, 3] → sum, product float32 [n, 3]
     next_int64          x int64 [n] → y = x + 1; the signature "previous" gives y = x - 1
@@ -117,6 +118,17 @@ def half_plus_two_tf1(tf: TF, folder: Path, *, main_op: Callable[[], TF] | None 
             main_op=main_op() if main_op else None,
         )
         builder.save()
+
+
+def half_plus_drift(tf: TF, folder: Path) -> None:
+    """Like `half_plus_two`, and not always."""
+
+    def serve(x: Tensor) -> Tensor:
+        return {"y": 0.5 * x + 2.0 + tf.where(x < 100.0, 0.0, 0.25)}
+
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+
+    _save(tf, folder, serving_default=function)
 
 
 def upper(tf: TF, folder: Path) -> None:
@@ -314,6 +326,7 @@ BUILDS: tuple[Build, ...] = (
     *(
         half_plus_two,
         half_plus_two_tf1,
+        half_plus_drift,
         upper,
         sum_and_product,
         next_int64,

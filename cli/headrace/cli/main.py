@@ -24,6 +24,7 @@ from headrace.cli.commands.models import models
 from headrace.cli.commands.predict import predict
 from headrace.cli.commands.publish import publish
 from headrace.cli.commands.quickstart import quickstart
+from headrace.cli.commands.replay import replay
 from headrace.cli.commands.retire import retire
 from headrace.cli.commands.serve import CONTEXT as SERVE_CONTEXT
 from headrace.cli.commands.serve import serve
@@ -77,6 +78,7 @@ app.command(rich_help_panel="Publish")(forget)
 app.command(rich_help_panel="Look")(models)
 app.command(rich_help_panel="Look")(history)
 app.add_typer(dead_letters, rich_help_panel="Look")
+app.command(rich_help_panel="Look")(replay)
 
 
 def main() -> None:

@@ -11,8 +11,7 @@ import asyncio
 import gc
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 
 import structlog
 
@@ -26,17 +25,13 @@ from headrace.consumer.core.plan import Plan, fold
 from headrace.consumer.core.readiness import Phase, Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
+from headrace.consumer.parts import open_intake, worker_options
 from headrace.consumer.rpc.door import GrpcDoor, GrpcOptions
 from headrace.consumer.settings import Settings
-from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.door import KafkaDoor
-from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import StreamOptions
-from headrace.consumer.stream.registry import Registry, open_registry
-from headrace.consumer.stream.registry_client import RegistryOptions
 from headrace.consumer.web.door import HttpDoor, HttpOptions
 from headrace.consumer.workers.loader import WorkerLoader
-from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.schemas.records import ServableState, ServableStatus
 from headrace.schemas.topics import specs
@@ -79,7 +74,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     loader = WorkerLoader(
         ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
         zygotes,
-        _worker_options(settings),
+        worker_options(settings),
     )
     manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
     rpc = GrpcDoor(serving_map, monitor, readiness, _grpc_options(settings))
@@ -100,7 +95,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         settling = tasks.create_task(_settle(manager, readiness, slots, settings), name="settling")
         async with (
-            _intake(settings) as intake,
+            open_intake(settings, settings.response_topic) as intake,
             KafkaDoor(connection, serving_map, readiness, _stream_options(settings), intake),
         ):
             await stop.wait()
@@ -109,28 +104,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         settling.cancel()
         following.cancel()
     log.info("node.stopped", node=settings.node)
-
-
-@asynccontextmanager
-async def _intake(settings: Settings) -> AsyncGenerator[Intake, None]:
-    """Open what turns claims and framed values into requests."""
-    stores, max_bytes = settings.claim_stores.split(","), settings.claim_max_bytes
-    budget = max(max_bytes, settings.max_in_flight_bytes)
-    async with AsyncExitStack() as opened:
-        registry: Registry | None = None
-        if settings.schema_registry_url:
-            registry = await opened.enter_async_context(open_registry(_registry(settings)))
-        claims = await opened.enter_async_context(Claims(stores, max_bytes))
-        yield Intake(registry, claims, settings.response_topic, budget)
-
-
-def _registry(settings: Settings) -> RegistryOptions:
-    return RegistryOptions(
-        url=settings.schema_registry_url,
-        user_info=settings.schema_registry_user_info.get_secret_value(),
-        ca_file=settings.schema_registry_ca_file,
-        timeout_seconds=settings.schema_registry_timeout_seconds,
-    )
 
 
 async def _follow(
@@ -188,14 +161,6 @@ def _life_options(settings: Settings) -> LifeOptions:
         first_backoff_seconds=settings.first_backoff_seconds,
         max_backoff_seconds=settings.max_backoff_seconds,
         drain_seconds=settings.drain_seconds,
-    )
-
-
-def _worker_options(settings: Settings) -> WorkerOptions:
-    return WorkerOptions(
-        max_queue_calls=settings.max_queue_calls,
-        load_timeout_seconds=settings.load_timeout_seconds,
-        intra_op_threads=settings.threads,
     )
 
 

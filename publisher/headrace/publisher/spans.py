@@ -16,7 +16,10 @@ from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import BrokerRefused, BrokerUnreachable
 
 # How long a stretch that ends with a marker of a transaction, which is no record, is waited for.
-_POLL_MS: Final = 100
+_POLL_MS: Final = 25
+# How long the broker may keep a fetch that finds nothing: at the end of a stretch there always is
+# one, and whatever is asked next on the connection waits for it.
+_FETCH_WAIT_MS: Final = 25
 
 
 class SpanReader:
@@ -107,6 +110,6 @@ async def span_reader(
 ) -> AsyncGenerator[SpanReader, None]:
     """Open a reader; raises BrokerUnreachable or BrokerRefused."""
     async with connection.consumer(
-        fetch_max_wait_ms=250, isolation_level=isolation_level
+        fetch_max_wait_ms=_FETCH_WAIT_MS, isolation_level=isolation_level
     ) as consumer:
         yield SpanReader(connection, consumer)

@@ -85,6 +85,7 @@ class AnswerHeader:
     """Header names added to answer records: where the answer came from.
 
     `error-code` is on answers that are errors, whatever their encoding: a gRPC status name.
+    `replay-of` is on answers of a replay: the request's place, `<topic>/<partition>/<offset>`.
     """
 
     MODEL = "model"
@@ -93,6 +94,7 @@ class AnswerHeader:
     ARTIFACT_DIGEST = "artifact-digest"
     NODE = "node"
     ERROR_CODE = "error-code"
+    REPLAY_OF = "replay-of"
 
 
 class DeadLetterHeader:

@@ -22,6 +22,7 @@ COMMANDS = (
     "predict",
     "publish",
     "quickstart",
+    "replay",
     "retire",
     "serve",
     "topics",

@@ -25,6 +25,7 @@
     │   ├── ModelRejected           FAILED_PRECONDITION
     │   ├── LoadCrashed             UNAVAILABLE, retriable
     │   └── LoadTimedOut            DEADLINE_EXCEEDED, retriable
+    ├── ReplayRefused           a replay that cannot be: FAILED_PRECONDITION
     └── NodeError               fatal: the node exits with a code other than 0
 
 What is wrong with encoded bytes is `headrace.schemas.errors.WireError`. Our own mistakes are
@@ -188,6 +189,12 @@ class LoadTimedOut(LoadError):
 
     code = Code.DEADLINE_EXCEEDED
     retriable = True
+
+
+class ReplayRefused(HeadraceError):
+    """A replay of past requests that cannot be, for a reason that its caller can cure."""
+
+    code = Code.FAILED_PRECONDITION
 
 
 class NodeError(HeadraceError):

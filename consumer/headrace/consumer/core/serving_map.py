@@ -108,6 +108,11 @@ class ServingMap:
         """Forget a model that has neither versions nor configuration."""
         self._models.pop(name, None)
 
+    def is_split(self, model: str) -> bool:
+        """Whether a model's requests that name neither version nor label are split."""
+        routes = self._models.get(model)
+        return routes is not None and bool(routes.split)
+
     def acquire(self, route: Route, affinity: bytes | None = None) -> Handle:
         """Return a loan of the version that `route` means now.
 

@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import ml_dtypes
 import numpy as np
@@ -22,6 +22,9 @@ from headrace.protos.open_inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
 )
+
+# They have the same fields.
+WireTensor: TypeAlias = ModelInferRequest.InferInputTensor | ModelInferResponse.InferOutputTensor
 
 MAX_RANK: Final = 64
 _STRING: Final = np.dtype(object)
@@ -61,7 +64,7 @@ _PACKED_TAGS: Final = {
 _LENGTH: Final = struct.Struct("<I")
 
 
-def from_raw(tensor: ModelInferRequest.InferInputTensor, raw: bytes) -> Array:
+def from_raw(tensor: WireTensor, raw: bytes) -> Array:
     """Return the array of a tensor whose values are `raw`. Strings are an object array of `bytes`.
 
     Raises:
@@ -83,7 +86,7 @@ def from_raw(tensor: ModelInferRequest.InferInputTensor, raw: bytes) -> Array:
     return _reshaped(np.frombuffer(raw, dtype), shape)
 
 
-def from_contents(tensor: ModelInferRequest.InferInputTensor) -> Array:
+def from_contents(tensor: WireTensor) -> Array:
     """Return the array of a tensor whose values are in the typed field of its datatype.
 
     Raises:

@@ -1,6 +1,6 @@
 """Gets the answers for a batch: one loan and one call of the servable per version, not per record.
 
-Knows the serving map and servables; knows no topic.
+Knows servables and who lends them; knows no topic.
 """
 
 from __future__ import annotations
@@ -8,16 +8,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.errors import RequestError
-from headrace.consumer.core.serving_map import Serving, ServingMap
+from headrace.consumer.core.serving_map import Handle, Serving
 from headrace.consumer.stream.requests import Kind, Requests
+from headrace.schemas.records import Route
 from headrace.schemas.topics import RequestHeader
 
 # What goes to a servable at once, so that 1,000 large requests do not make one huge frame.
 _MAX_CALLS_BYTES: Final = 8 * 2**20
+
+
+class Versions(Protocol):
+    """Lends the versions that answer: the serving map, or one version for everything.
+
+    **Concurrency:** event loop only.
+    """
+
+    def acquire(self, route: Route, affinity: bytes | None = None) -> Handle:
+        """Return a loan of the version that `route` means; see `ServingMap.acquire`."""
+        ...
+
+    def is_split(self, model: str) -> bool:
+        """Whether requests with one route may mean several versions, by their affinity."""
+        ...
 
 
 class _Share(NamedTuple):
@@ -29,9 +45,7 @@ class _Share(NamedTuple):
     loan: ExitStack
 
 
-async def answer(
-    requests: Requests, groups: Mapping[Kind, list[int]], serving_map: ServingMap
-) -> None:
+async def answer(requests: Requests, groups: Mapping[Kind, list[int]], versions: Versions) -> None:
     """Fill in the answers to these records, whatever they are.
 
     Versions are asked at the same time, and each is given back when it has answered.
@@ -42,7 +56,7 @@ async def answer(
     try:
         for kind, members in groups.items():
             try:
-                _borrow(serving_map, requests, kind, members, shares)
+                _borrow(versions, requests, kind, members, shares)
             except RequestError as error:
                 _refuse(requests, members, error)
         if len(shares) == 1:
@@ -57,7 +71,7 @@ async def answer(
 
 
 def _borrow(
-    serving_map: ServingMap,
+    versions: Versions,
     requests: Requests,
     kind: Kind,
     members: list[int],
@@ -65,14 +79,14 @@ def _borrow(
 ) -> None:
     """Borrow the versions that `members` are for; a traffic split may spread them over several."""
     loan, route, encoding = ExitStack(), kind.route, kind.content.encoding
-    handle = serving_map.acquire(route, _affinity(requests, members[0]))
+    handle = versions.acquire(route, _affinity(requests, members[0]))
     is_open = route.version is None and route.label is None
-    if not is_open or not serving_map.model(route.model).split:
+    if not is_open or not versions.is_split(route.model):
         shares.append(_Share(loan.enter_context(handle), encoding, members, loan))
         return
     by_version: dict[int, _Share] = {}
     for index in members:
-        handle = serving_map.acquire(route, _affinity(requests, index))
+        handle = versions.acquire(route, _affinity(requests, index))
         with ExitStack() as borrowed:
             serving = borrowed.enter_context(handle)
             share = by_version.get(serving.id.version)

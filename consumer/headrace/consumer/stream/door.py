@@ -30,6 +30,7 @@ from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import DeliveryGuarantee, StreamOptions
 from headrace.consumer.stream.pipeline import Works
 from headrace.consumer.stream.replies import Replies
+from headrace.consumer.stream.source import Unbounded
 from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import PublisherError
@@ -135,12 +136,13 @@ class KafkaDoor:
                 consumer = cast("GroupConsumer", opened)
                 delivery = self._delivery(consumer)
                 works = Works(
-                    consumer,
-                    delivery,
-                    self._intake,
-                    self._replies,
-                    self._serving_map,
-                    self._options,
+                    consumer=consumer,
+                    delivery=delivery,
+                    intake=self._intake,
+                    replies=self._replies,
+                    versions=self._serving_map,
+                    options=self._options,
+                    source=Unbounded(self._options.default_deadline_seconds),
                 )
                 crew = Crew(works, tasks)
                 background = [

@@ -14,15 +14,16 @@ from collections.abc import Sequence
 from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import RegistryUnavailable, RequestError, UnreadableRequest
-from headrace.consumer.core.serving_map import ServingMap
-from headrace.consumer.stream.answering import answer
+from headrace.consumer.stream.answering import Versions, answer
 from headrace.consumer.stream.byte_budget import ByteBudget
 from headrace.consumer.stream.claims import Claims
+from headrace.consumer.stream.clients import Message
 from headrace.consumer.stream.content import AVRO_TYPE, DEFAULT, content_of
 from headrace.consumer.stream.registry import Registry, is_framed
 from headrace.consumer.stream.requests import Requests
-from headrace.schemas.claims import Claim
+from headrace.schemas.claims import CLAIM_CONTENT_TYPE, Claim
 from headrace.schemas.errors import WireError
+from headrace.schemas.topics import RequestHeader
 from headrace.schemas.writer_schemas import HEADER_BYTES
 
 
@@ -47,14 +48,38 @@ class Intake:
         self._max_bytes = max_bytes
         self._budget = ByteBudget(max_bytes)
 
-    async def follow_claims(self, requests: Requests, serving_map: ServingMap) -> None:
+    async def models(self, messages: Sequence[Message]) -> list[str | None]:
+        """Return which model each record asks for; None for one that is no request.
+
+        A claim says so in a header: its payload is not fetched for that.
+
+        Raises:
+            RegistryUnavailable: a framed value cannot be read now.
+        """
+        found = [_model(message, message.value) for message in messages]
+        if self._registry is None:
+            return found
+        unread = [
+            index
+            for index, message in enumerate(messages)
+            if found[index] is None and message.value and is_framed(message.value)
+        ]
+        values = await self._registry.unframe([messages[index].value or b"" for index in unread])
+        for index, value in zip(unread, values, strict=True):
+            if isinstance(value, RegistryUnavailable):
+                raise value
+            if isinstance(value, bytes):
+                found[index] = _model(messages[index], value)
+        return found
+
+    async def follow_claims(self, requests: Requests, versions: Versions) -> None:
         """Fetch each claimed payload, have it answered, and let go of it."""
         async with asyncio.TaskGroup() as tasks:
             for index in requests.claims:
                 if requests.payloads[index] is None:
-                    tasks.create_task(self._follow(requests, index, serving_map))
+                    tasks.create_task(self._follow(requests, index, versions))
 
-    async def _follow(self, requests: Requests, index: int, serving_map: ServingMap) -> None:
+    async def _follow(self, requests: Requests, index: int, versions: Versions) -> None:
         value, deadline = requests.values[index], requests.deadlines[index]
         reserved = 0
         try:
@@ -67,7 +92,7 @@ class Intake:
             requests.values[index] = await self._claims.fetch(value or b"", deadline=deadline)
             kind = requests.kind(index)
             if kind is not None:
-                await answer(requests, {kind: [index]}, serving_map)
+                await answer(requests, {kind: [index]}, versions)
         except TimeoutError:
             words = "the deadline passed while the payload waited for its turn to be fetched"
             requests.refuse(index, Fault(Code.DEADLINE_EXCEEDED, words))
@@ -123,3 +148,18 @@ class Intake:
             return
         for index in places:
             requests.frames[index] = frame
+
+
+def _model(message: Message, value: bytes | None) -> str | None:
+    """Return the model that a value asks for, if that can be read."""
+    headers = dict(message.headers)
+    kind = headers.get(RequestHeader.CONTENT_TYPE)
+    if not value:
+        return None
+    if kind == CLAIM_CONTENT_TYPE.encode():
+        named = headers.get(RequestHeader.MODEL)
+        return named.decode(errors="replace") if named else None
+    try:
+        return content_of(kind).read_route(value, headers).model
+    except WireError:
+        return None

@@ -25,7 +25,8 @@ class StreamOptions:
         node: this node's id, named in every answer.
         group: the consumer group that shares the request topics.
         topics: the deployment's topics. Requests come from `topics.requests`, unless
-            `request_topics` or `request_pattern` says otherwise.
+            `request_topics` or `request_pattern` says otherwise. Without a name for dead letters
+            none are kept.
         request_topics: the request topics by name.
         request_pattern: a regular expression that request topics match; excludes `request_topics`.
         delivery: what is promised of answers.

@@ -16,30 +16,20 @@ from typing import Final
 import structlog
 
 from headrace.consumer.core.backoff import backoff
-from headrace.consumer.core.serving_map import ServingMap
-from headrace.consumer.stream.answering import answer
-from headrace.consumer.stream.clients import (
-    GroupConsumer,
-    Message,
-    OffsetOutOfRange,
-    TopicPartition,
-)
+from headrace.consumer.stream.answering import Versions, answer
+from headrace.consumer.stream.clients import GroupConsumer, TopicPartition
 from headrace.consumer.stream.delivery import FAILURES, Delivery, Outlet
 from headrace.consumer.stream.flight import Batch, Flight
 from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.options import StreamOptions
+from headrace.consumer.stream.reading import Reading
 from headrace.consumer.stream.replies import Replies
 from headrace.consumer.stream.requests import Requests
+from headrace.consumer.stream.source import Source
 from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.outage import Outage
 
 _LOG: Final = structlog.get_logger(__name__)
-# How long a pipeline may stay inside getmany after its partition went, and so how long the next one
-# for the same partition waits.
-_POLL_MS: Final = 200
-_LOOK_TIMEOUT_SECONDS: Final = 15.0
-# What is taken at once, in bytes: with large records, fewer of them.
-_TAKE_BYTES: Final = 4 * 2**20
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _MAX_PAUSE_SECONDS: Final = 3.0
 
@@ -52,8 +42,9 @@ class Works:
     delivery: Delivery
     intake: Intake
     replies: Replies
-    serving_map: ServingMap
+    versions: Versions
     options: StreamOptions
+    source: Source
 
 
 class Pipeline:
@@ -89,7 +80,13 @@ class Pipeline:
         self._delivering: asyncio.Task[None] | None = None
         self._outage = Outage(f"answers to {partition.topic}/{partition.partition}")
         self._committed_at = float("-inf")
-        self._record_bytes = 1.0
+        self._reading = Reading(
+            works.consumer,
+            partition,
+            works.options.max_batch_records,
+            is_stopping=lambda: self._is_stopping,
+            end=works.source.end_offset(partition),
+        )
 
     def stop(self) -> None:
         """Take nothing more. What is in flight goes on."""
@@ -111,7 +108,7 @@ class Pipeline:
             self._delivering.cancel()
 
     async def run(self) -> None:
-        """Work until stopped and drained, or abandoned.
+        """Work until stopped and drained, or abandoned, or to the end of the source.
 
         Raises:
             KafkaError: the consumer cannot go on; nothing that was not delivered is committed.
@@ -154,94 +151,45 @@ class Pipeline:
                 await self._take_always(tasks, flight)
                 if self._is_stopping:
                     self._has_left.set()
-                    await flight.wait_empty()
+                await flight.wait_empty()
             finally:
                 self._delivering.cancel()
         return flight.failure
 
     async def _seek(self) -> bool:
-        """Go to the committed offset, or without one to the beginning; False when revoked."""
-        consumer, partition = self._works.consumer, self.partition
+        """Go to where to begin; False when revoked."""
         if self._predecessor is not None:
             # It may still be inside getmany since before the rebalance. What it is handed there it
             # throws away, and the position has moved on: seeking earlier would lose those records.
             await self._predecessor.wait_left()
             self._predecessor = None
-        # Not seek_to_committed(): it does nothing when the committed offset is 0 or missing.
-        offset = await consumer.committed(partition)
-        if offset is None:
-            offset = await self._first_offset()
-        if self._is_stopping:
-            return False
-        consumer.seek(partition, offset)
-        _LOG.info(
-            "partition.opened", topic=partition.topic, partition=partition.partition, offset=offset
-        )
-        return True
-
-    async def _first_offset(self) -> int:
-        async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
-            first = await self._works.consumer.beginning_offsets([self.partition])
-        return first[self.partition]
+        return await self._reading.seek()
 
     async def _take_always(self, tasks: asyncio.TaskGroup, flight: Flight) -> None:
-        options = self._works.options
-        while not self._is_stopping and flight.failure is None:
-            await self._wait_room(flight)
-            messages = await self._take()
+        """Take batches until stopped, until delivering fails, or to the end of the source."""
+        reading, source = self._reading, self._works.source
+        while not self._is_stopping and flight.failure is None and not await reading.is_over():
+            await reading.wait_room(flight)
+            messages = await reading.take()
+            requests = await source.requests(messages) if messages else None
             # Checked after every wait: records that came while the partition went are not ours.
             if self._is_stopping or flight.failure is not None:
                 return
-            if not messages:
+            if requests is None:
                 continue
-            requests = Requests(messages, default_deadline_seconds=options.default_deadline_seconds)
             batch = Batch(requests, tasks.create_task(self._answer(requests)))
-            self._record_bytes = max(1.0, batch.size_bytes / len(batch))
+            reading.note_size(batch.size_bytes / max(1, len(batch)))
             flight.board(batch)
             # Taking from a full buffer does not suspend, and the others want their turn.
             await asyncio.sleep(0)
-
-    async def _wait_room(self, flight: Flight) -> None:
-        """Return at once while there is room; otherwise pause the partition until there is."""
-        if flight.has_room or self._is_stopping:
-            return
-        consumer, partition = self._works.consumer, self.partition
-        consumer.pause(partition)
-        try:
-            await flight.wait_room(lambda: self._is_stopping)
-        finally:
-            if not self._is_stopping:
-                consumer.resume(partition)
-
-    async def _take(self) -> Sequence[Message]:
-        consumer, partition = self._works.consumer, self.partition
-        most = min(self._works.options.max_batch_records, int(_TAKE_BYTES / self._record_bytes))
-        try:
-            # Invariant: never under wait_for; a cancelled getmany breaks the consumer's liveness.
-            found = await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=max(1, most))
-        except OffsetOutOfRange:
-            first = await self._first_offset()
-            if not self._is_stopping:
-                position = await consumer.position(partition)
-                # Retention or an operator removed requests that nobody had answered.
-                _LOG.error(
-                    "requests.lost",
-                    topic=partition.topic,
-                    partition=partition.partition,
-                    position=position,
-                    first=first,
-                )
-                consumer.seek(partition, first)
-            return ()
-        return found.get(partition, ())
 
     async def _answer(self, requests: Requests) -> None:
         works = self._works
         await works.replies.address(requests)
         await works.intake.prepare(requests)
-        await answer(requests, requests.groups(), works.serving_map)
+        await answer(requests, requests.groups(), works.versions)
         if requests.claims:
-            await works.intake.follow_claims(requests, works.serving_map)
+            await works.intake.follow_claims(requests, works.versions)
 
     async def _deliver_always(self, outlet: Outlet, flight: Flight) -> None:
         """Deliver batches in the order in which they were taken, until something fails."""
@@ -273,6 +221,7 @@ class Pipeline:
         await outlet.commit(sent[-1].requests.next_offset)
         flight.land()
         self._committed_at = time.monotonic()
+        self._works.source.note_committed(self.partition, [each.requests for each in sent])
         self._log(sent, records)
 
     def _new_flight(self) -> Flight:
@@ -284,7 +233,7 @@ class Pipeline:
             "batch.answered",
             topic=self.partition.topic,
             partition=self.partition.partition,
-            offset=requests[0].messages[0].offset,
+            next_offset=requests[-1].next_offset,
             requests=records,
             errors=sum(len(each.faults) for each in requests),
             duration_seconds=round(time.monotonic() - batches[0].taken_at, 6),

@@ -48,7 +48,8 @@ class Replies:
     async def wait_topics(self) -> None:
         """Return once the deployment's own topics exist."""
         await self._destinations.require(self._responses)
-        await self._destinations.require(self._dead_letters)
+        if self._dead_letters:
+            await self._destinations.require(self._dead_letters)
 
     async def address(self, requests: Requests) -> None:
         """Look up where the answers go; refuse the requests whose reply topic cannot be."""
@@ -89,8 +90,10 @@ class Replies:
             ]
         return known
 
-    def letter(self, message: Message, reason: str) -> tuple[Outgoing, Destination | None]:
-        """Return the dead letter of a request, as large as its topic takes it."""
+    def letter(self, message: Message, reason: str) -> tuple[Outgoing, Destination | None] | None:
+        """Return the dead letter of a request, as large as its topic takes it, if there is one."""
+        if not self._dead_letters:
+            return None
         topic, partition, destination = self.place(self._dead_letters, message)
         letter = dead_letter(topic, partition, message, reason)
         return cut_to_fit(letter, destination.max_bytes if destination else 0), destination
@@ -210,7 +213,9 @@ class _Composer:
         return value if frame is None or not value else frame + value[HEADER_BYTES:]
 
     def _add_letter(self, message: Message, reason: str) -> None:
-        self._add(*self._replies.letter(message, reason))
+        letter = self._replies.letter(message, reason)
+        if letter is not None:
+            self._add(*letter)
 
     def _add(self, outgoing: Outgoing, destination: Destination | None) -> None:
         parcel = self._parcel(outgoing.topic, outgoing.partition, destination)

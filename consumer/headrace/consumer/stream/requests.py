@@ -19,7 +19,7 @@ from headrace.schemas.claims import CLAIM_CONTENT_TYPE
 from headrace.schemas.errors import WireError
 from headrace.schemas.records import Route
 from headrace.schemas.routes import route_bytes
-from headrace.schemas.topics import RequestHeader
+from headrace.schemas.topics import AnswerHeader, RequestHeader
 
 MAX_DEADLINE_SECONDS: Final = 600.0
 # From which size on a record is measured before it is sent.
@@ -31,6 +31,8 @@ _DEADLINE_MS: Final = RequestHeader.DEADLINE_MS
 _TRACEPARENT: Final = RequestHeader.TRACEPARENT
 _CONTENT_TYPE: Final = RequestHeader.CONTENT_TYPE
 _CLAIM: Final = CLAIM_CONTENT_TYPE.encode()
+# What tells one answer from others.
+_TELLING: Final = (_CORRELATION_ID, AnswerHeader.REPLAY_OF)
 _EXPIRED: Final = Fault(Code.DEADLINE_EXCEEDED, "the deadline passed before the model ran")
 _EMPTY: Final = Fault(Code.INVALID_ARGUMENT, "the record has no value", is_unreadable=True)
 
@@ -81,8 +83,15 @@ class Requests:
     **Concurrency:** one task at a time.
     """
 
-    def __init__(self, messages: Sequence[Message], *, default_deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        *,
+        default_deadline_seconds: float,
+        next_offset: int | None = None,
+    ) -> None:
         count = len(messages)
+        self._next_offset = next_offset
         self.messages = messages
         self.values = [message.value for message in messages]
         self.contents: list[Content] = [DEFAULT] * count
@@ -105,8 +114,8 @@ class Requests:
 
     @property
     def next_offset(self) -> int:
-        """The offset behind the last record."""
-        return self.messages[-1].offset + 1
+        """The offset behind the last record, or as given: behind records that were left out."""
+        return self.messages[-1].offset + 1 if self._next_offset is None else self._next_offset
 
     @property
     def size_bytes(self) -> int:
@@ -136,8 +145,8 @@ class Requests:
 
     def is_addressable(self, index: int) -> bool:
         """Whether somebody can tell an answer to this record from others."""
-        is_correlated = any(name == _CORRELATION_ID for name, _ in self.echoes[index])
-        return is_correlated or self.replies[index] is not None
+        is_told_apart = any(name in _TELLING for name, _ in self.echoes[index])
+        return is_told_apart or self.replies[index] is not None
 
     def calls(self, members: Sequence[int]) -> tuple[Sequence[bytes], Sequence[float]]:
         """Return the values and deadlines of records that have values."""

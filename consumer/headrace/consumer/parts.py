@@ -1,0 +1,49 @@
+"""Parts that a node and a replay are both made of, as the settings have them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from headrace.consumer.settings import Settings
+from headrace.consumer.stream.claims import Claims
+from headrace.consumer.stream.intake import Intake
+from headrace.consumer.stream.registry import Registry, open_registry
+from headrace.consumer.stream.registry_client import RegistryOptions
+from headrace.consumer.workers.options import WorkerOptions
+
+
+@asynccontextmanager
+async def open_intake(settings: Settings, default_topic: str) -> AsyncGenerator[Intake, None]:
+    """Open what turns claims and framed values into requests.
+
+    Args:
+        settings: the settings.
+        default_topic: where answers go whose requests name no reply topic.
+    """
+    stores, max_bytes = settings.claim_stores.split(","), settings.claim_max_bytes
+    budget = max(max_bytes, settings.max_in_flight_bytes)
+    async with AsyncExitStack() as opened:
+        registry: Registry | None = None
+        if settings.schema_registry_url:
+            registry = await opened.enter_async_context(open_registry(_registry(settings)))
+        claims = await opened.enter_async_context(Claims(stores, max_bytes))
+        yield Intake(registry, claims, default_topic, budget)
+
+
+def _registry(settings: Settings) -> RegistryOptions:
+    return RegistryOptions(
+        url=settings.schema_registry_url,
+        user_info=settings.schema_registry_user_info.get_secret_value(),
+        ca_file=settings.schema_registry_ca_file,
+        timeout_seconds=settings.schema_registry_timeout_seconds,
+    )
+
+
+def worker_options(settings: Settings) -> WorkerOptions:
+    """Return how workers are run."""
+    return WorkerOptions(
+        max_queue_calls=settings.max_queue_calls,
+        load_timeout_seconds=settings.load_timeout_seconds,
+        intra_op_threads=settings.threads,
+    )
