@@ -73,7 +73,6 @@ class AtLeastOnceOutlet:
             delivery.connection.producer(
                 acks="all",
                 linger_ms=0,  # batches are handed over whole
-                compression_type="lz4",
                 max_batch_size=BATCH_BYTES,
             )
         )

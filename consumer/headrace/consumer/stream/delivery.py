@@ -24,7 +24,7 @@ from headrace.consumer.stream.outgoing import Parcel, pack
 from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.errors import PublisherError
 
-BATCH_BYTES: Final = 512 * 1024
+BATCH_BYTES: Final = 960 * 1024
 # An AssertionError is aiokafka's word for a partition that it has not heard of yet, and for a
 # transaction that a fatal error has ended; IllegalOperation is none of its KafkaErrors.
 FAILURES: Final = (KafkaError, PublisherError, TimeoutError, AssertionError, IllegalOperation)

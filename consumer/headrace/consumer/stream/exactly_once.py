@@ -87,7 +87,6 @@ class ExactlyOnceOutlet:
                     transactional_id=f"headrace.{self._group}.{topic}.{number}",
                     transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
                     linger_ms=0,  # batches are handed over whole
-                    compression_type="lz4",
                     max_batch_size=BATCH_BYTES,
                 )
             )
