@@ -122,6 +122,30 @@ class _Composer:
             offset = requests.messages[requests.payloads.index(None)].offset
             raise RuntimeError(f"the request at offset {offset} was left unanswered")
         special = requests.large.union(requests.faults, requests.refused_replies, requests.frames)
+        if special or not self._add_alike():
+            self._add_each(special)
+        return [parcel for parcel in self._parcels.values() if parcel.rows]
+
+    def _add_alike(self) -> bool:
+        """Add the answers of one version for one place; return whether that is what they are."""
+        requests = self._requests
+        servings, payloads = requests.servings, cast("list[bytes]", requests.payloads)
+        if not payloads or not requests.is_simple or servings.count(servings[0]) < len(servings):
+            return False
+        rows, is_plain = self._rows(None, requests.messages[0])
+        if not is_plain or max(map(len, payloads)) > LARGE_BYTES:
+            return False
+        origin = self._replies.origin(servings[0])
+        rows += [
+            (message.key, payload, [*echo, *origin])
+            for message, payload, echo in zip(
+                requests.messages, payloads, requests.echoes, strict=True
+            )
+        ]
+        return True
+
+    def _add_each(self, special: set[int]) -> None:
+        requests = self._requests
         last_serving, last_topic, last_content = object(), object(), object()
         origin, rows = OutHeaders(), list[Row]()
         is_plain = False
@@ -145,7 +169,6 @@ class _Composer:
                 rows.append((message.key, payload, [*echo, *origin]))
             else:
                 self._add_special(index, origin)
-        return [parcel for parcel in self._parcels.values() if parcel.rows]
 
     def _rows(self, topic: str | None, message: Message) -> tuple[list[Row], bool]:
         """Return the rows of the parcel for a topic, and whether it takes what fits."""

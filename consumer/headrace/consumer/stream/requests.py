@@ -77,6 +77,7 @@ class Requests:
         faults: why records have no answer, by index.
         servings: the version that was asked, or None.
         frames: what stands before an answer in place of our header, by index.
+        is_simple: whether no record names a reply topic or a content type.
         large: the records whose answers are to be measured, by index.
         refused_replies: why an answer cannot go where the record wants it, by index.
 
@@ -105,8 +106,7 @@ class Requests:
         self.refused_replies: dict[int, str] = {}
         self.frames: dict[int, bytes] = {}
         self.large: set[int] = set()
-        # Whether no record names a reply topic or a content type.
-        self._is_simple = True
+        self.is_simple = True
         self._now = time.monotonic()
         self._epoch_ms = time.time() * 1000
         self.deadlines = [self._now + default_deadline_seconds] * count
@@ -136,7 +136,7 @@ class Requests:
     def reply_topics(self) -> dict[str, list[int]]:
         """Return the topics that records want their answers on, with the records' indices."""
         wanted: dict[str, list[int]] = {}
-        if self._is_simple:
+        if self.is_simple:
             return wanted
         for index, topic in enumerate(self.replies):
             if topic is not None:
@@ -223,7 +223,7 @@ class Requests:
         """Return the kind of all records, if they are alike at first sight."""
         values = self.values
         is_taken = bool(self.faults or self.refused_replies)
-        if not values or is_taken or not self._is_simple or None in values:
+        if not values or is_taken or not self.is_simple or None in values:
             return None
         first = values[0]
         prefix = route_bytes(first) if first else b""
@@ -263,7 +263,7 @@ class Requests:
             if name == _CORRELATION_ID:
                 echo = [pair, *_others(echo, name)] if echo else [pair]
             elif name == _REPLY_TOPIC:
-                self._is_simple = False
+                self.is_simple = False
                 if raw != last.reply:
                     last.reply, last.topic = raw, raw.decode(errors="replace")
                 self.replies[index] = last.topic
@@ -279,7 +279,7 @@ class Requests:
                 last.deadline = deadline if last.seconds > self._now else None
             self.deadlines[index] = last.seconds
         if content_type is not None:
-            self._is_simple = False
+            self.is_simple = False
             self._read_content(index, content_type)
         if any(len(raw) > LARGE_BYTES for _, raw in echo):
             self.large.add(index)
