@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats import open_inference_tensors as tensors
 from headrace.consumer.formats.request import InferRequest
-from headrace.consumer.formats.tensor_proto import varint
+from headrace.consumer.formats.tensor_proto import delimited
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.open_inference_pb2 import (
     InferParameter,
@@ -93,11 +93,6 @@ class OpenInference:
             head = tensors.head(alias, array.dtype, array.shape)
             pieces.append(delimited(5, head + delimited(5, tensors.to_contents(array))))
         return b"".join(pieces)
-
-
-def delimited(number: int, value: bytes) -> bytes:
-    """Return a length-delimited field of protobuf's wire format."""
-    return bytes((number << 3 | 2,)) + varint(len(value)) + value
 
 
 def _signature(parameters: Mapping[str, InferParameter]) -> str:

@@ -121,6 +121,11 @@ def varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+def delimited(number: int, value: bytes) -> bytes:
+    """Return a length-delimited field of protobuf's wire format."""
+    return bytes((number << 3 | 2,)) + varint(len(value)) + value
+
+
 @lru_cache(maxsize=1024)
 def _head(number: int, shape: tuple[int, ...]) -> bytes:
     """Return the encoded dtype and shape of a tensor; most answers of a model share theirs."""

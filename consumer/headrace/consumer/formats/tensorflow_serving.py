@@ -17,9 +17,9 @@ from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats.request import InferRequest
 from headrace.consumer.formats.tensor_proto import (
     RAW_DTYPES,
+    delimited,
     encode_tensor_proto,
     from_tensor_proto,
-    varint,
 )
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
@@ -75,8 +75,8 @@ class TensorFlowServing:
         assert style is None
         pieces = [self._specs.get(signature) or self._spec(signature)]
         for alias, array in outputs.items():
-            value = _field(2, encode_tensor_proto(alias, array))
-            pieces.append(_field(1, _field(1, alias.encode()) + value))
+            value = delimited(2, encode_tensor_proto(alias, array))
+            pieces.append(delimited(1, delimited(1, alias.encode()) + value))
         return b"".join(pieces)
 
     def _spec(self, signature: str) -> bytes:
@@ -87,8 +87,3 @@ class TensorFlowServing:
         encoded = PredictResponse(model_spec=spec).SerializeToString()
         self._specs[signature] = encoded
         return encoded
-
-
-def _field(number: int, value: bytes) -> bytes:
-    """Return a length-delimited field of protobuf's wire format."""
-    return bytes((number << 3 | 2,)) + varint(len(value)) + value
