@@ -137,7 +137,7 @@ class Settings(KafkaSettings, BaseSettings):
         description="answers over Kafka: exactly_once, or at_least_once for less latency",
     )
     transaction_interval_seconds: Annotated[float, Field(ge=0, le=5)] = Field(
-        0.05,
+        0.02,
         description="shortest time between two transactions of a partition that has few requests",
     )
     max_transaction_records: Positive = Field(

@@ -26,6 +26,9 @@ from headrace.publisher.connection import KafkaConnection
 _STEP_SECONDS: Final = 12.0
 _TRANSACTION_TIMEOUT_MS: Final = 15_000
 _OPEN_SECONDS: Final = 20.0
+# A transaction begun while the broker still writes the markers of the last one has to try again; at
+# aiokafka's own 100 ms that was the tail of a lone request.
+_RETRY_BACKOFF_MS: Final = 10
 
 
 class ExactlyOnce:
@@ -86,6 +89,7 @@ class ExactlyOnceOutlet:
                 delivery.connection.producer(
                     transactional_id=f"headrace.{self._group}.{topic}.{number}",
                     transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+                    retry_backoff_ms=_RETRY_BACKOFF_MS,
                     linger_ms=0,  # batches are handed over whole
                     max_batch_size=BATCH_BYTES,
                 )

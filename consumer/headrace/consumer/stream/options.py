@@ -50,7 +50,7 @@ class StreamOptions:
     request_topics: tuple[str, ...] = ()
     request_pattern: str | None = None
     delivery: DeliveryGuarantee = DeliveryGuarantee.EXACTLY_ONCE
-    transaction_interval_seconds: float = 0.05
+    transaction_interval_seconds: float = 0.02
     max_transaction_records: int = 8000
     max_batch_records: int = 1000
     max_in_flight_records: int = 12_000
