@@ -24,6 +24,17 @@ class Encoding(IntEnum):
     """`inference.ModelInferRequest` in protobuf's wire format."""
     TENSORFLOW_JSON = 4
     """The body of a predict request of TensorFlow Serving's REST API."""
+    CLASSIFICATION = 5
+    """`tensorflow.serving.ClassificationRequest` in protobuf's wire format."""
+    REGRESSION = 6
+    """`tensorflow.serving.RegressionRequest` in protobuf's wire format."""
+    CLASSIFICATION_JSON = 7
+    """The body of a classify request of TensorFlow Serving's REST API."""
+    REGRESSION_JSON = 8
+    """The body of a regress request of TensorFlow Serving's REST API."""
+    OPEN_INFERENCE_JSON = 9
+    """The body of an infer request of the Open Inference Protocol's REST API, with its binary
+    extension: 4 bytes of little-endian length of the JSON, the JSON, the binary tensors."""
 
 
 class Calls(NamedTuple):
