@@ -82,8 +82,8 @@ class Dispatcher:
 
     def rebatch(self, batching: Batching) -> None:
         """Batch by these rules from the next frame on."""
-        if batching.max_rows != self._batching.max_rows and self._link is not None:
-            self._link.send(frames.Rebatch(batching.max_rows))
+        if batching != self._batching and self._link is not None:
+            self._link.send(frames.Rebatch(batching))
         self._batching = batching
         self.pump()
 
