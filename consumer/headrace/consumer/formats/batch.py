@@ -93,7 +93,7 @@ class Batcher:
     def _allowed(self, valid: Member) -> Member:
         """Return a member as the rules want it, or raise InvalidRequest."""
         rules = self.rules
-        is_large = valid.key is not None and valid.rows > rules.max_rows
+        is_large = valid.rows > rules.max_rows
         if is_large and rules.large_requests is LargeRequests.REFUSE:
             raise InvalidRequest(
                 f"Task size {valid.rows} is larger than maximum input batch size "
