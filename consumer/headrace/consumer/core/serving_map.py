@@ -34,8 +34,9 @@ class Serving:
 
     def borrow(self) -> None:
         """Count one more loan."""
+        if not self._loans:
+            self._is_idle.clear()
         self._loans += 1
-        self._is_idle.clear()
 
     def give_back(self) -> None:
         """Count one loan less."""
@@ -138,6 +139,8 @@ class ServingMap:
             serving = _arm(model, arm)
             if serving is not None:
                 return Handle(serving)
+        if len(model.serving) == 1:
+            return Handle(next(iter(model.serving.values())))
         available = model.serving.keys() & model.wanted or model.serving.keys()
         if available:
             return Handle(model.serving[max(available)])
