@@ -52,11 +52,6 @@ class Admission:
         """How many calls are inside."""
         return len(self._held)
 
-    @property
-    def held_bytes(self) -> int:
-        """What they hold of requests and answers."""
-        return self._held_bytes
-
     def open(self) -> None:
         """Begin to watch over arrivals."""
         self._sweep()

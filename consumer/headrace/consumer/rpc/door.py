@@ -94,6 +94,11 @@ class GrpcDoor:
         self._models = ModelService(monitor)
         self._admission = Admission(options.limits)
 
+    @property
+    def calls(self) -> int:
+        """How many calls are inside: begun, and not answered or not yet read."""
+        return self._admission.calls
+
     async def __aenter__(self) -> Self:
         """Listen.
 
@@ -142,6 +147,9 @@ class GrpcDoor:
             ("grpc.max_receive_message_length", options.max_message_bytes),
             ("grpc.max_send_message_length", options.max_message_bytes),
             ("grpc.max_concurrent_streams", options.max_streams),
+            # Calls that are over count until their memory is free, and a client at its bound may
+            # have begun the next by then: without room for those, gRPC resets one in fifty.
+            ("grpc.http2.max_deallocating_streams", 4 * options.max_streams),
             *PATIENCE,
             *(aging if options.max_age_seconds else ()),
         )
