@@ -118,7 +118,8 @@ def _read(files: TlsFiles) -> Identity:
     context.num_tickets = 0
     certificate, key = _bytes(files.certificate, "certificate"), _bytes(files.key, "key")
     try:
-        context.load_cert_chain(files.certificate, files.key, password=_no_password)
+        # Without any password, OpenSSL would ask for that of an encrypted key on the terminal.
+        context.load_cert_chain(files.certificate, files.key, password="")
     except ssl.SSLError as error:
         raise NodeError(_unusable(files, error)) from error
     client_ca = None
@@ -155,8 +156,3 @@ def _unusable(files: TlsFiles, error: ssl.SSLError) -> str:
         f"--tls-certificate: {files.certificate} with --tls-key {files.key} cannot be used "
         f"({error.reason or error}); give a certificate chain and an unencrypted key, in PEM form"
     )
-
-
-def _no_password() -> str:
-    """Refuse an encrypted key: without this, OpenSSL would ask on the terminal."""
-    raise ssl.SSLError(0, "the key is encrypted")
