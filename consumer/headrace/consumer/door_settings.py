@@ -42,7 +42,8 @@ class DoorSettings(BaseModel):
         4096, description="gRPC calls inside at once, before more are refused"
     )
     max_call_bytes: Annotated[int, Field(gt=0)] = Field(
-        2**30, description="requests and answers of all gRPC calls inside, before more are refused"
+        512 * 2**20,
+        description="requests and answers of all gRPC calls inside, before more are refused",
     )
     max_connection_age_seconds: Annotated[float, Field(ge=0)] = Field(
         0.0,

@@ -28,7 +28,7 @@ class CallLimits:
     """
 
     max_calls: int = 4096
-    max_bytes: int = 2**30
+    max_bytes: int = 512 * 2**20
     arrival_seconds: float = 30.0
 
 

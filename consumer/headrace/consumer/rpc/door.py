@@ -33,7 +33,7 @@ PATIENCE: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 0),
-    # A client that is gone without a word, or does not read at all.
+    # A client that is gone without a word.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 60_000),
     # A connection that never becomes one.
