@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ from grpc import aio
 
 from headrace.consumer.core.certificates import Certificates, TlsFiles
 from headrace.consumer.rpc import GrpcDoor
-from tests.certificates import Authority, Identity
+from tests.certificates import Authority, Identity, replace_file
 from tests.fakes.half_plus_two import predict_request
 from tests.integration.consumer.rpc.rig import OPTIONS, Rig, ready_rig, refusal
 
@@ -112,13 +110,6 @@ async def test_mutual_tls_refuses_callers_that_nobody_vouches_for(
         await refused(secured(port, site.nodes.certificate, stranger))
 
 
-def renew(old: Identity, new: Identity) -> None:
-    """Put new files in the places of old ones, as a renewal does."""
-    for place, file in ((old.key, new.key), (old.certificate, new.certificate)):
-        shutil.copy(file, place.with_suffix(".new"))
-        os.replace(place.with_suffix(".new"), place)  # noqa: PTH105 - atomic, and named for it
-
-
 async def connected(port: int, trusted: Path) -> None:
     """Wait until new connections are shown a certificate of this authority."""
     async with asyncio.timeout(30):
@@ -137,7 +128,7 @@ async def test_renewed_certificate_is_shown_to_new_connections(site: Site, tmp_p
         secured(port, site.nodes.certificate) as early,
     ):
         assert await predict(early)
-        renew(site.identity, successors.issue("localhost"))
+        site.identity.renew(successors.issue("localhost"))
         await connected(port, successors.certificate)
         await refused(secured(port, site.nodes.certificate))
         assert await predict(early)
@@ -150,7 +141,7 @@ async def test_renewed_authority_holds_for_new_callers(site: Site, tmp_path: Pat
     async with listening(site.files(mutual=True)) as port:
         async with secured(port, site.nodes.certificate, old) as channel:
             assert await predict(channel)
-        shutil.copy(successors.certificate, site.callers.certificate)
+        replace_file(site.callers.certificate, successors.certificate)
         async with asyncio.timeout(30):
             while True:
                 async with secured(port, site.nodes.certificate, new) as channel:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,7 +15,7 @@ from headrace.consumer.core.certificates import Certificates, TlsFiles
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Phase, Readiness
 from headrace.consumer.web import HttpDoor, HttpOptions
-from tests.certificates import Authority, Identity
+from tests.certificates import Authority, Identity, replace_file
 
 
 @pytest.fixture
@@ -109,9 +107,7 @@ async def test_renewed_certificate_is_shown_to_new_connections(
     async with listening(identity) as url, aiohttp.ClientSession() as early:
         async with early.get(f"{url}/healthz", ssl=trust(nodes)) as response:
             assert response.status == 200
-        for old, new in ((identity.key, renewal.key), (identity.certificate, renewal.certificate)):
-            shutil.copy(new, old.with_suffix(".new"))
-            os.replace(old.with_suffix(".new"), old)  # noqa: PTH105 - atomic, and named for it
+        identity.renew(renewal)
         await answered(f"{url}/healthz", trust(successors))
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await status(f"{url}/healthz", trust(nodes))
@@ -125,7 +121,7 @@ async def test_renewed_authority_holds_for_new_callers(
     old, new = callers.issue("caller"), successors.issue("caller")
     async with listening(nodes.issue("localhost"), callers.certificate) as url:
         assert await status(f"{url}/v1/models/m", trust(nodes, old)) == 404
-        shutil.copy(successors.certificate, callers.certificate)
+        replace_file(callers.certificate, successors.certificate)
         await answered(f"{url}/healthz", trust(nodes, new))
         with pytest.raises((aiohttp.ClientError, ConnectionError)):
             await status(f"{url}/v1/models/m", trust(nodes, old))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from headrace.consumer.core.certificates import Certificates, TlsFiles
 from headrace.consumer.core.errors import NodeError
-from tests.certificates import Authority, Identity
+from tests.certificates import Authority, Identity, replace_file
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ async def followed(files: TlsFiles) -> AsyncGenerator[Certificates, None]:
         watching.cancel()
 
 
-async def logged(logs: list[dict[str, object]], event: str) -> dict[str, object]:
+async def logged(logs: list[EventDict], event: str) -> EventDict:
     """Wait until an event is logged, and return it."""
     async with asyncio.timeout(30):
         while True:
@@ -47,12 +46,6 @@ async def logged(logs: list[dict[str, object]], event: str) -> dict[str, object]
                 if entry["event"] == event:
                     return entry
             await asyncio.sleep(0.01)
-
-
-def replace(old: Path, new: Path) -> None:
-    """Put one file in the place of another, as a renewal does."""
-    shutil.copy(new, old.with_suffix(".new"))
-    os.replace(old.with_suffix(".new"), old)  # noqa: PTH105 - atomic, and named for it
 
 
 def test_missing_file_is_named(authority: Authority, tmp_path: Path) -> None:
@@ -103,8 +96,7 @@ async def test_changed_files_are_in_force_without_a_restart(authority: Authority
     with capture_logs() as logs:
         async with followed(files_of(identity)) as certificates:
             before = certificates.identity
-            replace(identity.key, renewal.key)
-            replace(identity.certificate, renewal.certificate)
+            identity.renew(renewal)
             entry = await logged(logs, "certificate.renewed")
             assert certificates.identity is not before
             assert certificates.identity.certificate == renewal.certificate.read_bytes()
@@ -126,7 +118,7 @@ async def test_change_for_the_worse_keeps_the_old_identity(
             elif damage == "broken":
                 identity.certificate.write_text("-----BEGIN CERTIFICATE-----\nhalf")
             else:
-                replace(identity.certificate, other.certificate)
+                replace_file(identity.certificate, other.certificate)
             entry = await logged(logs, "certificate.refused")
             assert str(identity.certificate) in str(entry["reason"])
             assert certificates.identity is before
