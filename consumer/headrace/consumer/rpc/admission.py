@@ -8,6 +8,7 @@ is read.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -70,14 +71,24 @@ class Admission:
             InvalidRequest: the client ended the call without a request.
         """
         task = cast("Task", asyncio.current_task())
-        if len(self._held) >= self._limits.max_calls:
-            raise NodeBusy(
-                f"the node has {len(self._held)} calls, as many as it takes; try again later"
-            )
-        self._check_room(0)
-        self._held[task] = 0
-        task.add_done_callback(self._release)
-        request = await self._arrival(task, context)
+        self._enter(task)
+        self._arriving[task] = time.monotonic()
+        try:
+            # Despite its declared type, EOF when there is none.
+            request = cast("bytes | object", await context.read())
+        except asyncio.CancelledError:
+            if task not in self._late:
+                raise
+            self._late.discard(task)
+            task.uncancel()
+            raise DeadlineExceeded(
+                f"the request was not there after {self._limits.arrival_seconds:g} s: send it "
+                "whole and at once"
+            ) from None
+        finally:
+            del self._arriving[task]
+        if not isinstance(request, bytes):
+            raise InvalidRequest("the call ended without a request")
         self._check_room(len(request))
         self._hold(task, request)
         return request
@@ -87,25 +98,15 @@ class Admission:
         self._hold(cast("Task", asyncio.current_task()), answer)
         return answer
 
-    async def _arrival(self, task: Task, context: aio.ServicerContext[bytes, bytes]) -> bytes:
-        self._arriving[task] = asyncio.get_running_loop().time()
-        try:
-            # Despite its declared type, EOF when there is none.
-            request = cast("bytes | object", await context.read())
-        except asyncio.CancelledError:
-            if task not in self._late:
-                raise
-            task.uncancel()
-            raise DeadlineExceeded(
-                f"the request was not there after {self._limits.arrival_seconds:g} s: send it "
-                "whole and at once"
-            ) from None
-        finally:
-            del self._arriving[task]
-            self._late.discard(task)
-        if not isinstance(request, bytes):
-            raise InvalidRequest("the call ended without a request")
-        return request
+    def _enter(self, task: Task) -> None:
+        """Count a call until its task ends, which is when its answer has left."""
+        if len(self._held) >= self._limits.max_calls:
+            raise NodeBusy(
+                f"the node has {len(self._held)} calls, as many as it takes; try again later"
+            )
+        self._check_room(0)
+        self._held[task] = 0
+        task.add_done_callback(self._release)
 
     def _check_room(self, size_bytes: int) -> None:
         if self._held_bytes and self._held_bytes + size_bytes > self._limits.max_bytes:
@@ -124,12 +125,11 @@ class Admission:
 
     def _sweep(self) -> None:
         """End the calls whose request is overdue, and come back."""
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - self._limits.arrival_seconds
+        oldest = time.monotonic() - self._limits.arrival_seconds
         for task, since in self._arriving.items():
             if since > oldest:
                 break
             self._late.add(task)
             task.cancel()
         interval = min(_MAX_SWEEP_SECONDS, self._limits.arrival_seconds / 4)
-        self._sweeping = loop.call_later(interval, self._sweep)
+        self._sweeping = asyncio.get_running_loop().call_later(interval, self._sweep)
