@@ -84,7 +84,9 @@ class Authority:
 
 def replace_file(place: Path, file: Path) -> None:
     """Put a copy of one file in the place of another, at once."""
-    shutil.copy(file, place.with_suffix(".new")).replace(place)
+    copy = place.with_suffix(".new")
+    shutil.copy(file, copy)
+    copy.replace(place)
 
 
 def _openssl(*arguments: str | Path) -> None:

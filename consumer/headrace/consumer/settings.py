@@ -173,10 +173,7 @@ class Settings(_Groups, BaseSettings):
             NodeError: none was set, and the port does not tell nodes apart.
         """
         if self.share_port and not self.node_id:
-            raise NodeError(
-                "--share-port needs --node-id: nodes on one port would go by one name; give each "
-                "its own, and the same at every start"
-            )
+            raise NodeError("--share-port needs --node-id: else nodes would go by the same name")
         return self.node_id or f"{socket.gethostname()}-{self.grpc_port or os.getpid()}"
 
     @property
