@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
+from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -149,6 +151,35 @@ async def test_calls_beyond_the_bound_of_a_connection_wait_at_the_client() -> No
         await asyncio.wait_for(servable.wait_inside(2), 30)
         await servable.release()
         assert all([await asyncio.wait_for(call, 30) for call in calls])
+
+
+def flood(port: int, count: int, is_over: threading.Event) -> Counter[str]:
+    """Call so often at once, over eight connections, and count how the calls end."""
+    arguments = (("grpc.use_local_subchannel_pool", 1),)
+    with ExitStack() as opened:
+        channels = [
+            opened.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}", arguments))
+            for _ in range(8)
+        ]
+        methods: list[grpc.UnaryUnaryMultiCallable[bytes, bytes]] = [
+            channel.unary_unary(PREDICT) for channel in channels
+        ]
+        calls = [methods[n % 8].future(REQUEST, timeout=60) for n in range(count)]
+        for call in calls:
+            call.add_done_callback(lambda _: is_over.set())
+        return Counter(call.code().name for call in calls)
+
+
+async def test_burst_that_the_event_loop_has_not_got_to_waits(rig: Rig) -> None:
+    """By itself, gRPC cancels calls at random when a thousand wait."""
+    rig.serve("m", 1)
+    is_over = threading.Event()
+    async with opened(rig) as (door, _), asyncio.TaskGroup() as tasks:
+        flooding = tasks.create_task(asyncio.to_thread(flood, door.port, 2000, is_over))
+        await asyncio.sleep(0)
+        # The loop stands still, as it may under load; nothing can end before it goes on.
+        assert not is_over.wait(1.5), "a call ended that nobody had looked at"
+    assert flooding.result() == {"OK": 2000}
 
 
 async def test_health_is_told_however_many_calls_there_are() -> None:
