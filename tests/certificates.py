@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ class Identity:
         path = self.key.with_suffix(".bundle.pem")
         path.write_bytes(self.key.read_bytes() + self.certificate.read_bytes())
         return path
+
+    def renew(self, successor: Identity) -> None:
+        """Put another identity's files in the places of ours, as renewals do: by renaming."""
+        replace_file(self.key, successor.key)
+        replace_file(self.certificate, successor.certificate)
 
     def locked(self, password: str) -> Path:
         """Return a copy of the key that a password protects."""
@@ -53,6 +59,11 @@ class Authority:
         """The authority's own certificate."""
         return self.folder / "ca.pem"
 
+    @property
+    def pem(self) -> bytes:
+        """What its file holds."""
+        return self.certificate.read_bytes()
+
     def issue(self, name: str) -> Identity:
         """Sign a certificate for a host or a client."""
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
@@ -69,6 +80,13 @@ class Authority:
             *("-CAkey", self.folder / "ca.key", "-extfile", extensions, "-out", certificate),
         )
         return Identity(certificate, key)
+
+
+def replace_file(place: Path, file: Path) -> None:
+    """Put a copy of one file in the place of another, at once."""
+    copy = place.with_suffix(".new")
+    shutil.copy(file, copy)
+    copy.replace(place)
 
 
 def _openssl(*arguments: str | Path) -> None:

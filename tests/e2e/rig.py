@@ -123,7 +123,8 @@ class Site:
             "max_backoff_seconds": 0.1,
             "log_format": "json",
         } | settings
-        return [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+        flags = {f"--{name.replace('_', '-')}": value for name, value in chosen.items()}
+        return [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
 
     @asynccontextmanager
     async def node(self, **settings: object) -> AsyncGenerator[NodeProcess, None]:

@@ -18,6 +18,7 @@ import structlog
 from headrace.consumer.artifacts.cache import ArtifactCache
 from headrace.consumer.control.log import ControlLog
 from headrace.consumer.control.status import NodeIdentity, StatusPublisher
+from headrace.consumer.core.certificates import Certificates
 from headrace.consumer.core.harness import LifeOptions
 from headrace.consumer.core.manager import Manager
 from headrace.consumer.core.monitor import Monitor
@@ -25,12 +26,18 @@ from headrace.consumer.core.plan import Plan, fold
 from headrace.consumer.core.readiness import Phase, Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
-from headrace.consumer.parts import open_intake, worker_options
-from headrace.consumer.rpc.door import GrpcDoor, GrpcOptions
+from headrace.consumer.parts import (
+    grpc_options,
+    http_options,
+    load_certificates,
+    open_intake,
+    worker_options,
+)
+from headrace.consumer.rpc.door import GrpcDoor
 from headrace.consumer.settings import Settings
 from headrace.consumer.stream.door import KafkaDoor
 from headrace.consumer.stream.options import StreamOptions
-from headrace.consumer.web.door import HttpDoor, HttpOptions
+from headrace.consumer.web.door import HttpDoor
 from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.schemas.records import ServableState, ServableStatus
@@ -51,7 +58,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then drain and leave.
 
     Raises:
-        NodeError: the node cannot go on (a port is taken, the control topic is unusable).
+        NodeError: the node cannot go on (a port is taken, a certificate or the control topic is
+            unusable).
         InvalidArgument: Kafka's address or security settings cannot be used.
     """
     # Records come and go by the hundred thousand and hold no cycles, but looking for cycles visits
@@ -59,6 +67,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     gc.set_threshold(1_000_000, 50, 100)
     connection = settings.kafka_connection
     connection.client_arguments()  # a file that cannot be read is told now, and not for ever after
+    certificates = load_certificates(settings)
     readiness, monitor, serving_map = Readiness(), Monitor(), ServingMap()
     slots = LoadSlots(settings.initial_load_slots)
     monitor.observe(_log_transition)
@@ -69,7 +78,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         heartbeat_interval_seconds=settings.heartbeat_seconds,
     )
     monitor.observe(status.publish)
-    web = HttpDoor(monitor, readiness, HttpOptions(host=settings.host, port=settings.http_port))
+    web = HttpDoor(monitor, readiness, http_options(settings, certificates))
     zygotes = Zygotes(prestart=("tensorflow",))
     loader = WorkerLoader(
         ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
@@ -77,7 +86,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         worker_options(settings),
     )
     manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
-    rpc = GrpcDoor(serving_map, monitor, readiness, _grpc_options(settings))
+    rpc = GrpcDoor(serving_map, monitor, readiness, grpc_options(settings, certificates))
     control = ControlLog(
         connection,
         settings.control_topic,
@@ -94,6 +103,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             _follow(control, manager, status, readiness), name="control log"
         )
         settling = tasks.create_task(_settle(manager, readiness, slots, settings), name="settling")
+        renewing = tasks.create_task(_renew(certificates), name="certificates")
         async with (
             open_intake(settings, settings.response_topic) as intake,
             KafkaDoor(connection, serving_map, readiness, _stream_options(settings), intake),
@@ -101,9 +111,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             await stop.wait()
             log.info("node.draining", node=settings.node)
             readiness.enter(Phase.DRAINING)
-        settling.cancel()
-        following.cancel()
+        for task in (renewing, settling, following):
+            task.cancel()
     log.info("node.stopped", node=settings.node)
+
+
+async def _renew(certificates: Certificates | None) -> None:
+    """Follow the files of the doors' certificates, when there are any."""
+    if certificates is not None:
+        await certificates.watch()
 
 
 async def _follow(
@@ -160,17 +176,6 @@ def _life_options(settings: Settings) -> LifeOptions:
         load_attempts=settings.load_attempts,
         first_backoff_seconds=settings.first_backoff_seconds,
         max_backoff_seconds=settings.max_backoff_seconds,
-        drain_seconds=settings.drain_seconds,
-    )
-
-
-def _grpc_options(settings: Settings) -> GrpcOptions:
-    return GrpcOptions(
-        host=settings.host,
-        port=settings.grpc_port,
-        node=settings.node,
-        max_message_bytes=settings.max_message_bytes,
-        default_timeout_seconds=settings.default_timeout_seconds,
         drain_seconds=settings.drain_seconds,
     )
 

@@ -1,15 +1,19 @@
-"""Parts that a node and a replay are both made of, as the settings have them."""
+"""Parts of a node, or of a node and a replay, as the settings have them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from headrace.consumer.core.certificates import Certificates
+from headrace.consumer.rpc.admission import CallLimits
+from headrace.consumer.rpc.door import GrpcOptions
 from headrace.consumer.settings import Settings
 from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.registry import Registry, open_registry
 from headrace.consumer.stream.registry_client import RegistryOptions
+from headrace.consumer.web.door import HttpOptions
 from headrace.consumer.workers.options import WorkerOptions
 
 
@@ -46,4 +50,50 @@ def worker_options(settings: Settings) -> WorkerOptions:
         max_queue_calls=settings.max_queue_calls,
         load_timeout_seconds=settings.load_timeout_seconds,
         intra_op_threads=settings.threads,
+    )
+
+
+def load_certificates(settings: Settings) -> Certificates | None:
+    """Return the certificates of the doors; None is plaintext.
+
+    Raises:
+        NodeError: a file cannot be read, or the files do not fit together.
+    """
+    files = settings.tls_files
+    if files is None:
+        return None
+    certificates = Certificates(files)
+    certificates.load()
+    return certificates
+
+
+def grpc_options(settings: Settings, certificates: Certificates | None) -> GrpcOptions:
+    """Return how the gRPC door listens, and its bounds."""
+    return GrpcOptions(
+        host=settings.host,
+        port=settings.grpc_port,
+        shares_port=settings.share_port,
+        unix_socket=settings.unix_socket,
+        certificates=certificates,
+        node=settings.node,
+        limits=CallLimits(
+            max_calls=settings.max_concurrent_calls,
+            max_bytes=settings.max_call_bytes,
+            arrival_seconds=settings.default_timeout_seconds,
+        ),
+        max_message_bytes=settings.max_message_bytes,
+        max_streams=settings.max_connection_calls,
+        max_age_seconds=settings.max_connection_age_seconds,
+        default_timeout_seconds=settings.default_timeout_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def http_options(settings: Settings, certificates: Certificates | None) -> HttpOptions:
+    """Return how the HTTP door listens."""
+    return HttpOptions(
+        host=settings.host,
+        port=settings.http_port,
+        shares_port=settings.share_port,
+        certificates=certificates,
     )

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from headrace.consumer.core.errors import NodeError
+from headrace.consumer.door_settings import DoorSettings
 from headrace.consumer.kafka_settings import KafkaSettings
 from headrace.consumer.stream.options import DeliveryGuarantee
 from headrace.schemas.topics import Topics
@@ -37,7 +38,11 @@ def _expanded(path: Path) -> Path:
     return path.expanduser()
 
 
-class Settings(KafkaSettings, BaseSettings):
+class _Groups(KafkaSettings, DoorSettings):
+    """The settings that come in groups, each defined where it belongs."""
+
+
+class Settings(_Groups, BaseSettings):
     """Serve the model versions that the control log asks for, over Kafka, gRPC and HTTP.
 
     Every setting is a flag (--grpc-port), an environment variable (HEADRACE_GRPC_PORT) and a key
@@ -162,7 +167,13 @@ class Settings(KafkaSettings, BaseSettings):
 
     @property
     def node(self) -> str:
-        """The node's name: what was set, or host and gRPC port (with a free port, process id)."""
+        """The node's name: what was set, or host and gRPC port (with a free port, process id).
+
+        Raises:
+            NodeError: none was set, and the port does not tell nodes apart.
+        """
+        if self.share_port and not self.node_id:
+            raise NodeError("--share-port needs --node-id: else nodes would go by the same name")
         return self.node_id or f"{socket.gethostname()}-{self.grpc_port or os.getpid()}"
 
     @property

@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from headrace.consumer.core.certificates import Certificates, TlsFiles
 from headrace.consumer.rpc import GrpcDoor
 from headrace.publisher.clients import TopicPartition
 from headrace.publisher.connection import KafkaConnection
@@ -18,8 +20,9 @@ from headrace.schemas import codec
 from headrace.schemas.records import InferenceError, InferenceRequest, InferenceResponse
 from headrace.schemas.tensors import from_tensor, to_tensor
 from headrace.schemas.topics import RequestHeader, Topics, specs
+from tests.certificates import Authority
 from tests.integration.cli.programs import Ended, headrace
-from tests.integration.consumer.rpc.rig import Rig, ready_rig
+from tests.integration.consumer.rpc.rig import OPTIONS, Rig, ready_rig
 
 INPUTS = '{"x": [1.0, 2.0, 5.0]}'
 
@@ -46,6 +49,30 @@ async def test_asks_by_grpc_with_the_dtype_of_the_signature(endpoint: str) -> No
         }
     piped = await headrace(*arguments, "--version", "3", "--inputs", "-", stdin=INPUTS)
     assert piped.code == 0
+
+
+async def test_asks_with_tls_and_a_certificate_of_its_own(tmp_path: Path) -> None:
+    """A node that wants certificates is asked like any other, with three more options."""
+    authority = Authority.create(tmp_path / "authority")
+    node, caller = authority.issue("localhost"), authority.issue("caller")
+    certificates = Certificates(
+        TlsFiles(certificate=node.certificate, key=node.key, client_ca=authority.certificate)
+    )
+    certificates.load()
+    rig = ready_rig(replace(OPTIONS, certificates=certificates))
+    rig.serve("half_plus_two", 3)
+    async with GrpcDoor(rig.serving_map, rig.monitor, rig.readiness, rig.options) as door:
+        arguments = (
+            *("predict", "half_plus_two", "--inputs", INPUTS),
+            *("--endpoint", f"localhost:{door.port}", "--tls-ca", str(authority.certificate)),
+        )
+        shown = ("--tls-certificate", str(caller.bundle))
+        ended = await headrace(*arguments, *shown)
+        assert (ended.code, ended.err) == (0, "")
+        refused = await headrace(*arguments)
+        assert (refused.code, refused.out) == (1, "")
+        missing = await headrace(*arguments, *shown, "--tls-key", str(tmp_path / "none.pem"))
+        assert (missing.code, "none.pem: No such file" in missing.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,28 @@ def test_every_setting_is_documented() -> None:
         assert f"`--{name.replace('_', '-')}`" in page
         assert field.description
         assert field.description in page
+
+
+def test_nodes_that_share_a_port_need_names() -> None:
+    """Else two nodes would report as one."""
+    with pytest.raises(NodeError, match="--share-port needs --node-id"):
+        _ = Settings.from_arguments(["--share-port"]).node
+    assert Settings.from_arguments(["--share-port", "--node-id", "n7"]).node == "n7"
+
+
+@pytest.mark.parametrize("flag", ["--tls-key", "--tls-client-ca"])
+def test_tls_without_a_certificate_is_refused(flag: str) -> None:
+    """A node that should have TLS does not start without it."""
+    with pytest.raises(NodeError, match=f"{flag} needs --tls-certificate"):
+        _ = Settings.from_arguments([flag, "/some.pem"]).tls_files
+
+
+def test_key_may_be_in_the_file_of_the_certificate() -> None:
+    """One setting is enough for TLS."""
+    files = Settings.from_arguments(["--tls-certificate", "/both.pem"]).tls_files
+    assert files
+    assert (files.certificate, files.key, files.client_ca) == (
+        Path("/both.pem"),
+        Path("/both.pem"),
+        None,
+    )

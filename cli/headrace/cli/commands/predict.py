@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from headrace.cli.options import DEFAULT_BOOTSTRAP_SERVERS, BootstrapServers, ClaimStore
 
 if TYPE_CHECKING:
+    from headrace.cli.predict.over_grpc import ClientTls
     from headrace.schemas.records import Route
 
 
@@ -52,6 +54,24 @@ _Dtypes = Annotated[
         help="Over Kafka: an input's dtype, such as x=float64; over gRPC the signature says it.",
     ),
 ]
+_TlsCa = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="HEADRACE_TLS_CA",
+        metavar="FILE",
+        help="Over gRPC: ask with TLS, and trust these authorities (PEM).",
+    ),
+]
+_TlsCertificate = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Over gRPC with TLS: a certificate to show (PEM)."),
+]
+_TlsKey = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Over gRPC with TLS: its key (PEM).  [default: in the same file]"
+    ),
+]
 
 
 def predict(
@@ -63,6 +83,9 @@ def predict(
     label: _Label = None,
     via: _Via = Via.GRPC,
     endpoint: _Endpoint = "localhost:8500",
+    tls_ca: _TlsCa = None,
+    tls_certificate: _TlsCertificate = None,
+    tls_key: _TlsKey = None,
     dtype: _Dtypes = None,
     claim_store: ClaimStore = None,
     timeout: _Timeout = 30.0,
@@ -88,7 +111,8 @@ def predict(
         raise typer.BadParameter("--dtype is for --via kafka; over gRPC the signature says it")
     route = Route(model, version, label)
     if via is Via.GRPC:
-        _ask_grpc(route, signature, inputs, endpoint, timeout)
+        tls = _tls(tls_ca, tls_certificate, tls_key)
+        _ask_grpc(route, signature, inputs, endpoint=endpoint, timeout=timeout, tls=tls)
     else:
         asked = (inputs, dtype or [])
         _ask_kafka(
@@ -101,12 +125,32 @@ def predict(
         )
 
 
-def _ask_grpc(route: Route, signature: str, inputs: str, endpoint: str, timeout: float) -> None:
+def _tls(ca: Path | None, certificate: Path | None, key: Path | None) -> ClientTls | None:
+    from headrace.cli.predict.over_grpc import ClientTls
+
+    if ca is None and (certificate or key):
+        raise typer.BadParameter(
+            "--tls-certificate and --tls-key need --tls-ca, which turns TLS on"
+        )
+    if certificate is None and key:
+        raise typer.BadParameter("--tls-key needs --tls-certificate")
+    return ClientTls(ca=ca, certificate=certificate, key=key) if ca else None
+
+
+def _ask_grpc(
+    route: Route,
+    signature: str,
+    inputs: str,
+    *,
+    endpoint: str,
+    timeout: float,
+    tls: ClientTls | None,
+) -> None:
     from headrace.cli.outcome import outcome
     from headrace.cli.predict.json_tensors import line, read_inputs
     from headrace.cli.predict.over_grpc import GrpcAsker
 
-    asker = GrpcAsker(endpoint=endpoint, timeout_seconds=timeout)
+    asker = GrpcAsker(endpoint=endpoint, timeout_seconds=timeout, tls=tls)
     with outcome():
         typer.echo(line(*asker.predict(route, signature, read_inputs(inputs))))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import grpc
@@ -34,14 +35,44 @@ ResponseT = TypeVar("ResponseT", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTls:
+    """PEM files: who vouches for the node, and what the client shows, if anything."""
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files.
+
+        Raises:
+            InvalidArgument: a file cannot be read.
+        """
+        certificate, key = self.certificate, self.key or self.certificate
+        return grpc.ssl_channel_credentials(
+            _read(self.ca),
+            _read(key) if certificate and key else None,
+            _read(certificate) if certificate else None,
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcAsker:
-    """Asks one node, in at most `timeout_seconds` for all of it.
+    """Asks one node, in at most `timeout_seconds` for all of it; without `tls`, in plaintext.
 
     **Concurrency:** one thread; blocking.
     """
 
     endpoint: str
     timeout_seconds: float
+    tls: ClientTls | None = None
 
     def predict(
         self, route: Route, signature: str, inputs: Mapping[str, Json]
@@ -49,7 +80,8 @@ class GrpcAsker:
         """Return outputs, model and version.
 
         Raises:
-            InvalidArgument: an input's value does not fit the signature's dtype.
+            InvalidArgument: an input's value does not fit the signature's dtype, or a TLS file
+                cannot be read.
             InferenceFailed: the node refused, or did not answer in time.
         """
         deadline = time.monotonic() + self.timeout_seconds
@@ -58,11 +90,7 @@ class GrpcAsker:
             spec.version.CopyFrom(Int64Value(value=route.version))
         elif route.label is not None:
             spec.version_label = route.label
-        options = [
-            ("grpc.max_receive_message_length", _UNLIMITED),
-            ("grpc.max_send_message_length", _UNLIMITED),
-        ]
-        with grpc.insecure_channel(self.endpoint, options=options) as channel:
+        with self._channel() as channel:
             dtypes = self._dtypes(channel, spec, deadline)
             request = PredictRequest(model_spec=spec)
             for alias, value in inputs.items():
@@ -71,6 +99,15 @@ class GrpcAsker:
             response = self._call(channel, "Predict", request, PredictResponse, deadline)
         outputs = {alias: from_tensor_proto(proto) for alias, proto in response.outputs.items()}
         return outputs, response.model_spec.name, response.model_spec.version.value
+
+    def _channel(self) -> grpc.Channel:
+        options = [
+            ("grpc.max_receive_message_length", _UNLIMITED),
+            ("grpc.max_send_message_length", _UNLIMITED),
+        ]
+        if self.tls is None:
+            return grpc.insecure_channel(self.endpoint, options=options)
+        return grpc.secure_channel(self.endpoint, self.tls.credentials(), options=options)
 
     def _dtypes(
         self, channel: grpc.Channel, spec: ModelSpec, deadline: float

@@ -14,6 +14,7 @@
     │   ├── UnknownLabel            INVALID_ARGUMENT
     │   ├── UnknownSignature        FAILED_PRECONDITION
     │   ├── QueueFull               RESOURCE_EXHAUSTED, retriable
+    │   ├── NodeBusy                RESOURCE_EXHAUSTED, retriable
     │   ├── DeadlineExceeded        DEADLINE_EXCEEDED
     │   ├── WorkerDied              UNAVAILABLE, retriable
     │   ├── RegistryUnavailable     UNAVAILABLE, retriable
@@ -115,10 +116,31 @@ class UnknownSignature(RequestError):
 
 
 class QueueFull(RequestError):
-    """The version's queue is at its bound; nothing was queued."""
+    """The version's queue is at its bound; nothing was queued.
+
+    `retry_after_seconds` is how long to stay away, as far as that can be told.
+    """
 
     code = Code.RESOURCE_EXHAUSTED
     retriable = True
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NodeBusy(RequestError):
+    """The door holds as many calls, or as many of their bytes, as it may; nothing was read.
+
+    `retry_after_seconds` is how long to stay away, as far as that can be told.
+    """
+
+    code = Code.RESOURCE_EXHAUSTED
+    retriable = True
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DeadlineExceeded(RequestError):

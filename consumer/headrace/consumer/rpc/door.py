@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import grpc
 from grpc import aio
 
+from headrace.consumer.core.certificates import Certificates
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
+from headrace.consumer.rpc.admission import Admission, CallLimits
 from headrace.consumer.rpc.health import HEALTH_SERVICE, Health
 from headrace.consumer.rpc.model_service import ModelService
 from headrace.consumer.rpc.port import bind
@@ -19,24 +22,49 @@ from headrace.consumer.rpc.prediction_service import PredictionService
 from headrace.consumer.rpc.provenance import Provenance
 from headrace.consumer.rpc.reflection import reflection_handlers
 from headrace.consumer.rpc.statuses import unary
+from headrace.consumer.rpc.tls import credentials
+from headrace.consumer.rpc.unix_socket import bind_unix
 
 PREDICTION_SERVICE: Final = "tensorflow.serving.PredictionService"
 MODEL_SERVICE: Final = "tensorflow.serving.ModelService"
+# How much the server bears of a client; docs/decisions/0012-overload.md has the reasons.
+PATIENCE: Final = (
+    # Clients behind load balancers ping idle connections; do not hang up on them for it.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    # A client that is gone without a word.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 60_000),
+    # A connection that never becomes one.
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    # Calls that the event loop has not got to: beyond these, gRPC ends them as CANCELLED, from
+    # 1,000 on by default. Connections times streams are to bound them, not this.
+    ("grpc.server.max_pending_requests", 16_384),
+    ("grpc.server.max_pending_requests_hard_limit", 16_384),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcOptions:
     """How the gRPC door listens, and its bounds.
 
-    `port` 0 lets the system choose. `max_streams` counts open calls per connection; a client that
-    opens more waits on its side. `drain_seconds` bounds the wait for calls in flight on closing.
+    `port` 0 lets the system choose; `shares_port` lets other nodes have it too. `unix_socket` is
+    listened on besides. `max_streams` counts open calls per connection; a client that opens more
+    waits on its side. `max_age_seconds` ends connections of that age, 0 none. `drain_seconds`
+    bounds the wait for calls in flight on closing.
     """
 
     host: str = "0.0.0.0"
     port: int = 8500
+    shares_port: bool = False
+    unix_socket: Path | None = None
+    certificates: Certificates | None = None
     node: str = ""
+    limits: CallLimits = field(default_factory=CallLimits)
     max_message_bytes: int = 64 * 2**20
-    max_streams: int = 1024
+    max_streams: int = 256
+    max_age_seconds: float = 0.0
     default_timeout_seconds: float = 30.0
     drain_seconds: float = 10.0
 
@@ -64,21 +92,37 @@ class GrpcDoor:
             serving_map, readiness, Provenance(options.node), options.default_timeout_seconds
         )
         self._models = ModelService(monitor)
+        self._admission = Admission(options.limits)
+
+    @property
+    def calls(self) -> int:
+        """How many calls are inside: begun, and not answered or not yet read."""
+        return self._admission.calls
 
     async def __aenter__(self) -> Self:
         """Listen.
 
         Raises:
-            NodeError: the port is taken or cannot be listened on.
+            NodeError: the port or the socket is taken or cannot be listened on.
         """
         self._health = Health(self._readiness, (PREDICTION_SERVICE, MODEL_SERVICE))
-        self._server = aio.server(options=_channel_arguments(self._options))
+        self._server = aio.server(options=self._channel_arguments())
         # Generic handlers, never `add_registered_method_handlers`: for every call the server waits
         # for the next call of each registered method, and that wait grows with their number.
         self._server.add_generic_rpc_handlers(self._handlers())
-        self.port = bind(self._server, self._options.host, self._options.port)
+        self._listen()
         await self._server.start()
+        self._admission.open()
         return self
+
+    def _listen(self) -> None:
+        options = self._options
+        secured = credentials(options.certificates) if options.certificates else None
+        self.port = bind(
+            self._server, options.host, options.port, secured, shares=options.shares_port
+        )
+        if options.unix_socket is not None:
+            bind_unix(self._server, options.unix_socket)
 
     async def __aexit__(
         self,
@@ -89,14 +133,34 @@ class GrpcDoor:
         """Refuse new calls and wait for those in flight, at most `drain_seconds`."""
         self._health.close()
         await self._server.stop(self._options.drain_seconds)
+        self._admission.close()
+
+    def _channel_arguments(self) -> tuple[tuple[str, int], ...]:
+        options = self._options
+        aging = (
+            ("grpc.max_connection_age_ms", _milliseconds(options.max_age_seconds)),
+            ("grpc.max_connection_age_grace_ms", _milliseconds(options.default_timeout_seconds)),
+        )
+        return (
+            # Unasked, a second node on the port would silently take half of the connections.
+            ("grpc.so_reuseport", int(options.shares_port)),
+            ("grpc.max_receive_message_length", options.max_message_bytes),
+            ("grpc.max_send_message_length", options.max_message_bytes),
+            ("grpc.max_concurrent_streams", options.max_streams),
+            # Calls that are over count until their memory is free, and a client at its bound may
+            # have begun the next by then: without room for those, gRPC resets one in fifty.
+            ("grpc.http2.max_deallocating_streams", 4 * options.max_streams),
+            *PATIENCE,
+            *(aging if options.max_age_seconds else ()),
+        )
 
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the services, the busiest first: a call asks them in this order."""
         predictions = {
-            "Predict": unary(self._predictions.predict),
-            "GetModelMetadata": unary(self._predictions.get_model_metadata),
+            "Predict": unary(self._predictions.predict, self._admission),
+            "GetModelMetadata": unary(self._predictions.get_model_metadata, self._admission),
         }
-        models = {"GetModelStatus": unary(self._models.get_model_status)}
+        models = {"GetModelStatus": unary(self._models.get_model_status, self._admission)}
         return (
             grpc.method_handlers_generic_handler(PREDICTION_SERVICE, predictions),
             grpc.method_handlers_generic_handler(MODEL_SERVICE, models),
@@ -105,15 +169,5 @@ class GrpcDoor:
         )
 
 
-def _channel_arguments(options: GrpcOptions) -> tuple[tuple[str, int], ...]:
-    return (
-        # Else a second node on the port would silently take half of the connections.
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", options.max_message_bytes),
-        ("grpc.max_send_message_length", options.max_message_bytes),
-        ("grpc.max_concurrent_streams", options.max_streams),
-        # Clients behind load balancers ping idle connections; do not hang up on them for it.
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ("grpc.http2.max_ping_strikes", 0),
-    )
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -11,7 +13,8 @@ from grpc.aio import ServicerContext
 
 from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import RequestError
+from headrace.consumer.core.errors import NodeBusy, QueueFull, RequestError
+from headrace.consumer.rpc.admission import Admission
 
 Context = ServicerContext[bytes, bytes]
 Method = Callable[[bytes, Context], Awaitable[bytes | Fault]]
@@ -55,19 +58,43 @@ def cut(message: str) -> str:
     return encoded[:MAX_MESSAGE_BYTES].decode(errors="ignore") + TRUNCATED
 
 
-def unary(method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """Return gRPC's handler of a method that takes bytes and returns bytes, or why not."""
+def pushback(retry_after_seconds: float) -> tuple[tuple[str, str], ...]:
+    """Return the metadata by which a refused client learns when to come back.
 
-    async def respond(request: bytes, context: Context) -> bytes:
+    `retry-after` is for people and for proxies, in whole seconds. gRPC's own clients obey the other
+    when they have a retry policy, to the millisecond and without any jitter, so it is spread here:
+    what was refused together must not come back together.
+
+    Source: gRFC A6, section "Pushback".
+    """
+    milliseconds = retry_after_seconds * 1000 * random.uniform(0.75, 1.25)
+    return (
+        ("retry-after", str(max(1, math.ceil(retry_after_seconds)))),
+        ("grpc-retry-pushback-ms", str(max(1, round(milliseconds)))),
+    )
+
+
+def unary(method: Method, admission: Admission) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """Return gRPC's handler of a method that takes bytes and returns bytes, or why not.
+
+    To gRPC it is a method that takes a stream, which is the same on the wire. So we read the
+    request ourselves: not before the call is let in, and not for ever.
+    """
+
+    async def respond(_: object, context: Context) -> bytes:
+        details: tuple[tuple[str, str | bytes], ...] = ()
         try:
-            answer = await method(request, context)
+            answer = await method(await admission.receive(context), context)
+        except (QueueFull, NodeBusy) as error:
+            details = (*context.trailing_metadata(), *pushback(error.retry_after_seconds))
+            answer = Fault(error.code, str(error))
         except RequestError as error:
             answer = Fault(error.code, str(error))
         except Exception as error:  # door: our own mistake fails one call, not the node
             _log.exception("call.failed", door="grpc", code=Code.INTERNAL.name)
             answer = Fault(Code.INTERNAL, f"the node failed: {type(error).__name__}")
         if isinstance(answer, Fault):
-            await context.abort(GRPC_STATUS[answer.code], cut(answer.message))
-        return answer
+            await context.abort(GRPC_STATUS[answer.code], cut(answer.message), details)
+        return admission.answer(answer)
 
-    return grpc.unary_unary_rpc_method_handler(respond)
+    return grpc.stream_unary_rpc_method_handler(respond)

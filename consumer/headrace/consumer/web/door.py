@@ -10,20 +10,27 @@ from typing import Self
 
 from aiohttp import web
 
+from headrace.consumer.core.certificates import Certificates
 from headrace.consumer.core.errors import NodeError
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.web.errors import errors_as_json
 from headrace.consumer.web.health import Health
 from headrace.consumer.web.models import Models
+from headrace.consumer.web.tls import client_certificate_required, listening_context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """How the HTTP door listens. `port` 0 lets the system choose."""
+    """How the HTTP door listens.
+
+    `port` 0 lets the system choose; `shares_port` lets other nodes have it too.
+    """
 
     host: str = "0.0.0.0"
     port: int = 8501
+    shares_port: bool = False
+    certificates: Certificates | None = None
     drain_seconds: float = 5.0
 
 
@@ -47,7 +54,11 @@ class HttpDoor:
         Raises:
             NodeError: the port is taken or cannot be listened on.
         """
-        application = web.Application(middlewares=[errors_as_json])
+        certificates = self._options.certificates
+        guards = (
+            [client_certificate_required] if certificates and certificates.files.client_ca else []
+        )
+        application = web.Application(middlewares=[errors_as_json, *guards])
         for part in self._parts:
             application.add_routes(part.routes())
         runner = web.AppRunner(
@@ -70,9 +81,15 @@ class HttpDoor:
         await self._closing.aclose()
 
     async def _listen(self, runner: web.AppRunner) -> None:
-        host, port = self._options.host, self._options.port
+        host, port, certificates = (
+            self._options.host,
+            self._options.port,
+            self._options.certificates,
+        )
+        context = listening_context(certificates) if certificates else None
+        shares = self._options.shares_port
         try:
-            await web.TCPSite(runner, host, port, reuse_port=False).start()
+            await web.TCPSite(runner, host, port, ssl_context=context, reuse_port=shares).start()
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise NodeError(

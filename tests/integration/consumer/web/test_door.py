@@ -225,3 +225,15 @@ async def test_port_is_free_again_after_closing(monitor: Monitor, readiness: Rea
         port = first.port
     async with HttpDoor(monitor, readiness, replace(OPTIONS, port=port)) as second:
         assert second.port == port
+
+
+async def test_nodes_may_share_a_port_when_both_want_to(
+    monitor: Monitor, readiness: Readiness
+) -> None:
+    """And not when only one does."""
+    sharing = replace(OPTIONS, shares_port=True)
+    async with HttpDoor(monitor, readiness, sharing) as first:
+        async with HttpDoor(monitor, readiness, replace(sharing, port=first.port)) as second:
+            assert second.port == first.port
+        with pytest.raises(NodeError, match=f"HTTP port {first.port} is taken"):
+            await HttpDoor(monitor, readiness, replace(OPTIONS, port=first.port)).__aenter__()
