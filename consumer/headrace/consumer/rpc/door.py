@@ -96,6 +96,9 @@ class GrpcDoor:
         """Return the services, the busiest first: a call asks them in this order."""
         predictions = {
             "Predict": unary(self._predictions.predict),
+            "Classify": unary(self._predictions.classify),
+            "Regress": unary(self._predictions.regress),
+            "MultiInference": unary(self._predictions.multi_inference),
             "GetModelMetadata": unary(self._predictions.get_model_metadata),
         }
         models = {"GetModelStatus": unary(self._models.get_model_status)}

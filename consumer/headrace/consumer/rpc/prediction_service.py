@@ -1,13 +1,15 @@
-"""PredictionService: Predict, and GetModelMetadata."""
+"""PredictionService: Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from headrace.consumer.core.calls import Encoding, Fault
+from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.errors import InvalidRequest
+from headrace.consumer.formats import multi_inference
 from headrace.consumer.formats.routes import decode, read_predict_route, route_of
 from headrace.consumer.rpc.inference import Inference
 from headrace.consumer.rpc.statuses import Context
@@ -33,6 +35,48 @@ class PredictionService:
         """Pass a `PredictRequest` to the version that it names; see `Inference.answer`."""
         route = read_predict_route(request)
         return await self._inference.answer(route, Encoding.TENSORFLOW_SERVING, request, context)
+
+    async def classify(self, request: bytes, context: Context) -> bytes | Fault:
+        """Pass a `ClassificationRequest` to the version that it names; see `Inference.answer`."""
+        # The model spec is where it is in a `PredictRequest`.
+        route = read_predict_route(request)
+        return await self._inference.answer(route, Encoding.CLASSIFICATION, request, context)
+
+    async def regress(self, request: bytes, context: Context) -> bytes | Fault:
+        """Pass a `RegressionRequest` to the version that it names; see `Inference.answer`."""
+        route = read_predict_route(request)
+        return await self._inference.answer(route, Encoding.REGRESSION, request, context)
+
+    async def multi_inference(self, request: bytes, context: Context) -> bytes | Fault:
+        """Give one input to several signatures of one version, and return all answers or none.
+
+        Raises:
+            RequestError: the tasks do not go together, or cannot be routed, or the version's queue
+                is full.
+
+        Cancellation: as for `Inference.answer`, of all tasks.
+        """
+        message = multi_inference.read_tasks(request)
+        deadline_seconds = self._inference.deadline_seconds(context)
+        with self._inference.acquire(multi_inference.first_route(message), context) as serving:
+            tasks = multi_inference.split(message, serving.servable.signature_def)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    runs = [
+                        group.create_task(
+                            serving.servable.infer(
+                                Calls(task.encoding, (task.payload,), (deadline_seconds,))
+                            )
+                        )
+                        for task in tasks
+                    ]
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+        outcomes = [run.result() for run in runs]
+        for outcome in outcomes:
+            if outcome.faults:
+                return outcome.faults[0]
+        return multi_inference.joined(tasks, [outcome.payloads[0] for outcome in outcomes])
 
     async def get_model_metadata(self, request: bytes, context: Context) -> bytes | Fault:
         """Return the signatures of a version.

@@ -26,7 +26,7 @@ from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.schemas.records import Batching
-from tests.integration.consumer.workers.conftest import Load
+from tests.integration.consumer.conftest import Load
 from tests.integration.consumer.workers.rig import (
     ask,
     avro,

@@ -14,7 +14,7 @@ from headrace.consumer.core.codes import Code
 from headrace.protos.tensorflow_serving_pb2 import PredictResponse, SignatureDefMap
 from headrace.schemas import codec
 from headrace.schemas.records import Batching, InferenceResponse
-from tests.integration.consumer.workers.conftest import Load
+from tests.integration.consumer.conftest import Load
 from tests.integration.consumer.workers.rig import (
     ENCODINGS,
     ask,
