@@ -90,7 +90,8 @@ def _feature(values: list[Json]) -> Feature:
         raise ValueError(f"has {named} among its values; give values of one type")
     match kinds.pop() if kinds else None:
         case _Kind.INT64:
-            return Feature(int64_list=Int64List(value=cast("list[int]", values)))
+            # True and False are numbers, too, though not to protobuf.
+            return Feature(int64_list=Int64List(value=map(int, cast("list[int]", values))))
         case _Kind.FLOAT:
             return Feature(float_list=FloatList(value=[_float(value) for value in values]))
         case _Kind.BYTES:

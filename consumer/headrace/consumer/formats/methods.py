@@ -131,7 +131,7 @@ class Regress:
     def outputs(self, signature: Signature) -> tuple[str, ...]:
         """Return the only output; see `Method`."""
         _check_input(signature)
-        if signature.outputs.keys() != {OUTPUTS}:
+        if set(signature.outputs) != {OUTPUTS}:
             raise InvalidRequest(
                 f'Expected one output Tensor, "{OUTPUTS}"; regression signature {signature.name} '
                 f"has: {_listed(signature.outputs)}"
@@ -151,7 +151,7 @@ class Regress:
 
 
 def _check_input(signature: Signature) -> None:
-    if signature.inputs.keys() != {INPUTS}:
+    if set(signature.inputs) != {INPUTS}:
         raise InvalidRequest(
             f'Expected one input Tensor, "{INPUTS}", that takes serialised examples; signature '
             f"{signature.name} has: {_listed(signature.inputs)}"

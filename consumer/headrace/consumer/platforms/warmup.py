@@ -53,7 +53,7 @@ def calls(records: Iterable[bytes]) -> Iterator[Calls | None]:
                 yield _call(Encoding.REGRESSION, log.regress_log.request)
             case "multi_inference_log":
                 yield from _tasks(log.multi_inference_log.request)
-            case None:
+            case _:
                 yield None
 
 

@@ -90,6 +90,11 @@ def values(result: ours.RegressionResult) -> list[float]:
     return [regression.value for regression in result.regressions]
 
 
+async def provenance(call: aio.Call) -> str:
+    """Return what an answer says of its origin."""
+    return str((await call.trailing_metadata())["headrace-provenance"])
+
+
 async def test_classifies_each_example_in_order(site: Site) -> None:
     """Labels and scores of a TF2 model, and where they come from."""
     made = Input()
@@ -103,8 +108,7 @@ async def test_classifies_each_example_in_order(site: Site) -> None:
         [("ü-low", 0.25), ("ü-high", 0.75)],
     ]
     assert response.model_spec == spec(signature="serving_default", version={"value": 3})
-    trailing = await call.trailing_metadata()
-    assert "model=judge version=3" in trailing["headrace-provenance"]
+    assert "model=judge version=3" in await provenance(call)
 
 
 async def test_regresses_each_example_in_order(site: Site) -> None:
@@ -327,7 +331,7 @@ async def test_multi_inference_answers_all_tasks_in_their_order(site: Site) -> N
         spec(signature=name, version={"value": 1})
         for name in ("regress", "serving_default", "scores")
     ]
-    assert "version=1" in (await call.trailing_metadata())["headrace-provenance"]
+    assert "model=judge version=1" in await provenance(call)
 
 
 async def test_multi_inference_serves_a_tf1_model(site: Site) -> None:
@@ -343,6 +347,34 @@ async def test_multi_inference_serves_a_tf1_model(site: Site) -> None:
     numbers, scored = response.results
     assert values(numbers.regression_result) == [3.0]
     assert classes(scored.classification_result) == [[("", 3.0)]]
+
+
+def fake_tasks() -> ours.MultiInferenceRequest:
+    """Return a request with the one task that the model of the fake servable can have."""
+    return tasks(listed(1.0), (spec("half_plus_two"), REGRESS))
+
+
+async def test_multi_inference_that_finds_the_queue_full_is_resource_exhausted() -> None:
+    """An error of one of several tasks keeps its code."""
+    rig = ready_rig()
+    rig.serve("half_plus_two", 3, max_inside=0)
+    async with rig.open() as channel:
+        error = await refusal(prediction_stub(channel).MultiInference(fake_tasks()))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_cancelled_multi_inference_is_dropped_from_the_queue() -> None:
+    """A client that goes away gives its place and its loan back."""
+    rig = ready_rig()
+    servable = rig.serve("half_plus_two", 3)
+    servable.hold()
+    async with rig.open() as channel:
+        call = prediction_stub(channel).MultiInference(fake_tasks())
+        await asyncio.wait_for(servable.wait_inside(1), 10)
+        call.cancel()
+        await asyncio.wait_for(servable.wait_inside(0), 10)
+        await asyncio.wait_for(rig.serving("half_plus_two", 3).wait_idle(), 10)
+    assert servable.cancelled == 1
 
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
