@@ -6,6 +6,13 @@ is kept between test runs under a name that changes with this file.
 
     half_plus_two       x float32 [n, 1] → y = 0.5 x + 2
     half_plus_two_tf1   the same, made by TensorFlow 1's builder
+    half_plus_two_zoo   TF1: takes serialised examples with x and x2, as TensorFlow Serving's own
+                        test model: serving_default, regress_x_to_y (0.5 x + 2), regress_x_to_y2
+                        (0.5 x + 3), regress_x2_to_y3 (0.5 x2 + 3, fed x2), classify_x_to_y
+    judge               TF2: takes serialised examples with x and, optionally, w (1) and name:
+                        serving_default classifies (classes, scores [n, 2]), regress gives w x [n],
+                        scores and labels give one of both, and the others answer out of form
+    with_default        x float32 [n], plus float32 [] (10) → y = x + plus
     half_plus_drift     the same below 100, and 0.25 more from there on
     upper               text string [n] → upper string [n]
     sum_and_product     a, b float32 [n, 3] → sum, product float32 [n, 3]
@@ -22,6 +29,8 @@ is kept between test runs under a name that changes with this file.
     vocabulary          word string [n] → id int64 [n], by a table with an asset file
     warmed              half_plus_two with a good recorded request
     badly_warmed        half_plus_two with a recorded request of the wrong shape
+    warmed_judge        judge with a recorded request of every kind that is run
+    badly_warmed_judge  judge with a recorded classification without examples
     wrongly_warmed      half_plus_two with a recording that is no TFRecord file
     no_signature        a SavedModel that exports nothing
 """
@@ -120,6 +129,105 @@ def half_plus_two_tf1(tf: TF, folder: Path, *, main_op: Callable[[], TF] | None 
             main_op=main_op() if main_op else None,
         )
         builder.save()
+
+
+def half_plus_two_zoo(tf: TF, folder: Path) -> None:
+    """TF1, with signatures to classify, to regress and to predict."""
+    v1 = tf.compat.v1
+    make, info = v1.saved_model.build_signature_def, v1.saved_model.build_tensor_info
+    with tf.Graph().as_default(), v1.Session() as session:
+        serialised = v1.placeholder(tf.string, name="tf_example")
+        features = v1.io.parse_example(
+            serialised,
+            {
+                "x": v1.io.FixedLenFeature([1], tf.float32),
+                "x2": v1.io.FixedLenFeature([1], tf.float32, default_value=[0.0]),
+            },
+        )
+        x = tf.identity(features["x"], name="x")
+        a = v1.get_variable("a", initializer=0.5)
+        y, y2, y3 = a * x + 2.0, a * x + 3.0, a * features["x2"] + 3.0
+        session.run(v1.global_variables_initializer())
+        examples = {"inputs": info(serialised)}
+        regress, classify = "tensorflow/serving/regress", "tensorflow/serving/classify"
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            {
+                "serving_default": v1.saved_model.predict_signature_def({"x": x}, {"y": y}),
+                "regress_x_to_y": make(examples, {"outputs": info(y)}, regress),
+                "regress_x_to_y2": make(examples, {"outputs": info(y2)}, regress),
+                "regress_x2_to_y3": make(
+                    {"inputs": info(features["x2"])}, {"outputs": info(y3)}, regress
+                ),
+                "classify_x_to_y": make(examples, {"scores": info(y)}, classify),
+            },
+        )
+        builder.save()
+
+
+def judge(tf: TF, folder: Path) -> None:
+    """TF2, with signatures that take examples."""
+    spec = [tf.TensorSpec([None], tf.string, name="inputs")]
+
+    def x_of(inputs: Tensor) -> Tensor:
+        found = tf.io.parse_example(
+            inputs,
+            {
+                "x": tf.io.FixedLenFeature([], tf.float32),
+                "w": tf.io.FixedLenFeature([], tf.float32, default_value=1.0),
+            },
+        )
+        return found["x"] * found["w"]
+
+    def named(inputs: Tensor) -> Tensor:
+        feature = tf.io.FixedLenFeature([], tf.string, default_value="")
+        name = tf.io.parse_example(inputs, {"name": feature})["name"]
+        return tf.stack([name + "-low", name + "-high"], axis=1)
+
+    def scored(inputs: Tensor) -> Tensor:
+        x = x_of(inputs)
+        return tf.stack([1.0 - x, x], axis=1)
+
+    def classify(inputs: Tensor) -> Tensor:
+        return {"classes": named(inputs), "scores": scored(inputs)}
+
+    made: dict[str, Callable[[Tensor], Tensor]] = {
+        "serving_default": classify,
+        "regress": lambda inputs: {"outputs": x_of(inputs)},
+        "scores": lambda inputs: {"scores": scored(inputs)},
+        "labels": lambda inputs: {"classes": named(inputs)},
+        "flat_scores": lambda inputs: {"scores": x_of(inputs)},
+        "double_scores": lambda inputs: {"scores": tf.cast(scored(inputs), tf.float64)},
+        "number_classes": lambda inputs: {"classes": scored(inputs)},
+        "fewer_scores": lambda inputs: {"scores": scored(inputs)[1:]},
+        "uneven": lambda inputs: {"classes": named(inputs), "scores": scored(inputs)[:, :1]},
+        "wide_regress": lambda inputs: {"outputs": scored(inputs)},
+        "fewer_regress": lambda inputs: {"outputs": x_of(inputs)[1:]},
+        "double_regress": lambda inputs: {"outputs": tf.cast(x_of(inputs), tf.float64)},
+        "wordy": lambda inputs: {"label": named(inputs)},
+        "threefold": lambda inputs: {
+            "classes": named(inputs),
+            "scores": scored(inputs),
+            "more": x_of(inputs),
+        },
+    }
+    _save(
+        tf,
+        folder,
+        **{name: tf.function(work, input_signature=spec) for name, work in made.items()},
+    )
+
+
+def with_default(tf: TF, folder: Path) -> None:
+    """TF2, with an input that a request may leave out."""
+
+    def serve(x: Tensor, plus: Tensor = tf.constant(10.0)) -> Tensor:  # noqa: B008 - the library's way
+        return {"y": x + plus}
+
+    spec = [tf.TensorSpec([None], tf.float32, name="x"), tf.TensorSpec([], tf.float32, name="plus")]
+    _save(tf, folder, serving_default=tf.function(serve, input_signature=spec))
 
 
 def half_plus_drift(tf: TF, folder: Path) -> None:
@@ -310,27 +418,68 @@ def _recording(tf: TF, folder: Path) -> str:
     return str(folder / "assets.extra" / "tf_serving_warmup_requests")
 
 
-def _record(tf: TF, folder: Path, x: list[list[float]]) -> None:
-    apis = importlib.import_module("tensorflow_serving.apis.prediction_log_pb2")
-    log = apis.PredictionLog()
+def _record(tf: TF, folder: Path, *logs: TF) -> None:
+    with tf.io.TFRecordWriter(_recording(tf, folder)) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+
+
+def _log() -> TF:
+    return importlib.import_module("tensorflow_serving.apis.prediction_log_pb2").PredictionLog()
+
+
+def _predict_log(tf: TF, x: list[list[float]]) -> TF:
+    log = _log()
     log.predict_log.request.model_spec.name = "ignored"
     log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
-    other = apis.PredictionLog(regress_log=apis.RegressLog())
-    with tf.io.TFRecordWriter(_recording(tf, folder)) as writer:
-        writer.write(other.SerializeToString())
-        writer.write(log.SerializeToString())
+    return log
+
+
+def _session_log() -> TF:
+    log = _log()
+    log.session_run_log.SetInParent()
+    return log
 
 
 def warmed(tf: TF, folder: Path) -> None:
     """A recorded request that works."""
     half_plus_two(tf, folder)
-    _record(tf, folder, [[1.0], [2.0]])
+    _record(tf, folder, _session_log(), _predict_log(tf, [[1.0], [2.0]]))
 
 
 def badly_warmed(tf: TF, folder: Path) -> None:
     """A recorded request that fails."""
     half_plus_two(tf, folder)
-    _record(tf, folder, [[1.0, 2.0]])
+    _record(tf, folder, _session_log(), _predict_log(tf, [[1.0, 2.0]]))
+
+
+def _example(tf: TF, x: float) -> TF:
+    feature = tf.train.Feature(float_list=tf.train.FloatList(value=[x]))
+    return tf.train.Example(features=tf.train.Features(feature={"x": feature}))
+
+
+def warmed_judge(tf: TF, folder: Path) -> None:
+    """Recorded requests of every kind that is run."""
+    judge(tf, folder)
+    classify, regress, both = _log(), _log(), _log()
+    classify.classify_log.request.input.example_list.examples.append(_example(tf, 0.25))
+    regress.regress_log.request.model_spec.signature_name = "regress"
+    regress.regress_log.request.input.example_list.examples.append(_example(tf, 0.25))
+    request = both.multi_inference_log.request
+    request.input.example_list.examples.append(_example(tf, 0.25))
+    request.tasks.add(method_name="tensorflow/serving/classify")
+    request.tasks.add(
+        method_name="tensorflow/serving/regress"
+    ).model_spec.signature_name = "regress"
+    _record(tf, folder, classify, regress, both)
+
+
+def badly_warmed_judge(tf: TF, folder: Path) -> None:
+    """A recorded classification of nothing."""
+    judge(tf, folder)
+    log = _log()
+    log.classify_log.SetInParent()
+    _record(tf, folder, log)
 
 
 def wrongly_warmed(tf: TF, folder: Path) -> None:
@@ -348,6 +497,9 @@ BUILDS: tuple[Build, ...] = (
     *(
         half_plus_two,
         half_plus_two_tf1,
+        half_plus_two_zoo,
+        judge,
+        with_default,
         half_plus_drift,
         upper,
         sum_and_product,
@@ -358,6 +510,7 @@ BUILDS: tuple[Build, ...] = (
         ragged,
     ),
     *(sleepy, picky, brittle, hostile, vocabulary, warmed, badly_warmed, wrongly_warmed),
+    *(warmed_judge, badly_warmed_judge),
     no_signature,
 )
 

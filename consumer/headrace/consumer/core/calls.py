@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from headrace.consumer.core.codes import Code
 
@@ -35,6 +35,13 @@ class Encoding(IntEnum):
     OPEN_INFERENCE_JSON = 9
     """The body of an infer request of the Open Inference Protocol's REST API, with its binary
     extension: 4 bytes of little-endian length of the JSON, the JSON, the binary tensors."""
+
+
+METHODS: Final = {
+    "tensorflow/serving/classify": Encoding.CLASSIFICATION,
+    "tensorflow/serving/regress": Encoding.REGRESSION,
+}
+"""The methods that a task of TensorFlow Serving's MultiInference may name."""
 
 
 class Calls(NamedTuple):

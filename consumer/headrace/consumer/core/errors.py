@@ -13,6 +13,7 @@
     │   ├── ServableNotReady        UNAVAILABLE, retriable
     │   ├── UnknownLabel            INVALID_ARGUMENT
     │   ├── UnknownSignature        FAILED_PRECONDITION
+    │   ├── MethodNotServed         UNIMPLEMENTED
     │   ├── QueueFull               RESOURCE_EXHAUSTED, retriable
     │   ├── NodeBusy                RESOURCE_EXHAUSTED, retriable
     │   ├── DeadlineExceeded        DEADLINE_EXCEEDED
@@ -113,6 +114,12 @@ class UnknownSignature(RequestError):
     """The model has no such signature."""
 
     code = Code.FAILED_PRECONDITION
+
+
+class MethodNotServed(RequestError):
+    """What is to be done is nothing that is served here."""
+
+    code = Code.UNIMPLEMENTED
 
 
 class QueueFull(RequestError):

@@ -214,6 +214,8 @@ def _encoded(
                     for a, array in outputs.items()
                 }
             payloads = codec.encode(batch[0].signature.name, parts, count, style)
+        except RequestError as error:
+            yield failed(positions, _fault(error))
         except ValueError as error:
             yield failed(positions, Fault(Code.UNIMPLEMENTED, str(error)))
         else:

@@ -64,6 +64,24 @@ def to_array(value: Json, dtype: np.dtype[Any]) -> Array:
     return narrowed
 
 
+def to_bytes(item: Json) -> bytes:
+    """Return the bytes of a JSON string, or of an object that stands for bytes.
+
+    Raises:
+        ValueError: it is neither; the text says what it should be.
+    """
+    try:
+        if isinstance(item, str):
+            return item.encode()
+        if is_bytes(item):
+            return base64.b64decode(cast("dict[str, str]", item)["b64"], validate=True)
+    except UnicodeEncodeError as error:
+        raise ValueError("holds text that UTF-8 cannot carry") from error
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"holds a b64 text that is not base64: {error}") from error
+    raise ValueError('expects strings or {"b64": "…"}, and has something else')
+
+
 def _past_int64(value: Json, found: Array, dtype: np.dtype[Any]) -> Array:
     """Return whole numbers that numpy took for something else because one is past int64."""
     flat: list[Json] = []
@@ -84,21 +102,8 @@ def _strings(value: Json) -> Array:
     shape = _flatten(value, flat)
     array = np.empty(len(flat), object)
     for place, item in enumerate(flat):
-        array[place] = _to_bytes(item)
+        array[place] = to_bytes(item)
     return array.reshape(shape)
-
-
-def _to_bytes(item: Json) -> bytes:
-    try:
-        if isinstance(item, str):
-            return item.encode()
-        if is_bytes(item):
-            return base64.b64decode(cast("dict[str, str]", item)["b64"], validate=True)
-    except UnicodeEncodeError as error:
-        raise ValueError("holds text that UTF-8 cannot carry") from error
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(f"holds a b64 text that is not base64: {error}") from error
-    raise ValueError('expects strings or {"b64": "…"}, and has something else')
 
 
 def _flatten(value: Json, flat: list[Json]) -> tuple[int, ...]:

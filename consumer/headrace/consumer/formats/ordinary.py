@@ -27,6 +27,7 @@ class Codec(Protocol):
         """Return one encoded answer.
 
         Raises:
+            RequestError: the outputs are no answer to what was asked.
             ValueError: this encoding cannot carry an output; the text says which.
         """
         ...

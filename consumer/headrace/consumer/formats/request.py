@@ -64,6 +64,7 @@ class Format(Protocol):
         Shapes: every output has a leading axis for the answers: `(count, *shape of one)`.
 
         Raises:
+            RequestError: the outputs are no answer to what was asked.
             ValueError: this encoding cannot carry an output; the text says which.
         """
         ...

@@ -8,13 +8,11 @@ Source: tensorflow_serving/util/json_tensor.cc, 2.20.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple, cast
 
-import msgspec
-
-from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
+from headrace.consumer.core.errors import InvalidRequest
+from headrace.consumer.formats.json_bodies import encoded, parsed, signature_name
 from headrace.consumer.formats.json_tensors import Json, is_bytes, to_array, to_json
 from headrace.consumer.formats.request import InferRequest
 from headrace.consumer.platforms.platform import Array, Signature
@@ -40,11 +38,9 @@ class TensorFlowJson:
     def read(self, payload: bytes) -> InferRequest | InvalidRequest:
         """Return the request in a payload and the style of its answer, or what is wrong with it."""
         try:
-            body = _parsed(payload)
-            name = body.get("signature_name", DEFAULT_SIGNATURE)
-            if not isinstance(name, str):
-                raise InvalidRequest("'signature_name' must be a string")
-            signature = self._signatures.get(name or DEFAULT_SIGNATURE)
+            body = parsed(payload)
+            name = signature_name(body) or DEFAULT_SIGNATURE
+            signature = self._signatures.get(name)
             if signature is None:
                 raise InvalidRequest(
                     f'Serving signature name: "{name}" not found in signature def; the model has: '
@@ -66,44 +62,25 @@ class TensorFlowJson:
         """Return the body of the answer with these outputs.
 
         Raises:
+            InvalidRequest: rows were asked for, and an output has none.
             ValueError: this encoding cannot carry an output; the text says which.
         """
         assert isinstance(style, Style)
         shown = {alias: to_json(alias, array) for alias, array in outputs.items()}
         if not style.is_rows:
             whole = next(iter(shown.values())) if len(shown) == 1 else cast("Json", shown)
-            return _encoded({"outputs": whole})
+            return encoded({"outputs": whole})
         counts = {array.shape[:1] for array in outputs.values()}
         if () in counts or len(counts) > 1:
-            raise ValueError(
+            raise InvalidRequest(
                 "the outputs are not a row for each instance; ask in columns, with 'inputs' "
                 "instead of 'instances'"
             )
         columns = cast("list[list[Json]]", list(shown.values()))
         if len(columns) == 1:
-            return _encoded({"predictions": columns[0]})
+            return encoded({"predictions": columns[0]})
         rows = zip(*columns, strict=True)
-        return _encoded({"predictions": [dict(zip(shown, row, strict=True)) for row in rows]})
-
-
-def _parsed(payload: bytes) -> dict[str, Json]:
-    try:
-        body = cast("Json", msgspec.json.decode(payload))
-    except (msgspec.MsgspecError, RecursionError):
-        body = _parsed_leniently(payload)
-    if not isinstance(body, dict):
-        raise UnreadableRequest("not a predict request: expected a JSON object")
-    return body
-
-
-def _parsed_leniently(payload: bytes) -> Json:
-    """Return what a body with NaN, Infinity, or a number past all floats means."""
-    try:
-        # `bytes` would be taken for UTF-16 or UTF-32 as well.
-        return cast("Json", json.loads(payload.decode()))
-    except (ValueError, RecursionError) as error:
-        detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise UnreadableRequest(f"not JSON: {detail}") from error
+        return encoded({"predictions": [dict(zip(shown, row, strict=True)) for row in rows]})
 
 
 def _rows(instances: Json, signature: Signature) -> dict[str, Array]:
@@ -152,9 +129,3 @@ def _array(alias: str, value: Json, signature: Signature) -> Array:
         return to_array(value, signature.inputs[alias].dtype)
     except ValueError as error:
         raise InvalidRequest(f"input {alias!r}: {error}") from error
-
-
-def _encoded(body: dict[str, Json]) -> bytes:
-    encoded = msgspec.json.encode(body)
-    # msgspec writes a number that JSON has not as null, and nothing else here is one.
-    return json.dumps(body).encode() if b"null" in encoded else encoded

@@ -16,12 +16,13 @@ from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.rpc.admission import Admission, CallLimits
 from headrace.consumer.rpc.health import HEALTH_SERVICE, Health
+from headrace.consumer.rpc.inference import Inference
 from headrace.consumer.rpc.model_service import ModelService
 from headrace.consumer.rpc.port import bind
 from headrace.consumer.rpc.prediction_service import PredictionService
 from headrace.consumer.rpc.provenance import Provenance
 from headrace.consumer.rpc.reflection import reflection_handlers
-from headrace.consumer.rpc.statuses import unary
+from headrace.consumer.rpc.statuses import Method, unary
 from headrace.consumer.rpc.tls import credentials
 from headrace.consumer.rpc.unix_socket import bind_unix
 
@@ -88,9 +89,10 @@ class GrpcDoor:
         self.port = options.port
         self._options = options
         self._readiness = readiness
-        self._predictions = PredictionService(
+        inference = Inference(
             serving_map, readiness, Provenance(options.node), options.default_timeout_seconds
         )
+        self._predictions = PredictionService(inference)
         self._models = ModelService(monitor)
         self._admission = Admission(options.limits)
 
@@ -154,13 +156,19 @@ class GrpcDoor:
             *(aging if options.max_age_seconds else ()),
         )
 
+    def _unary(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return unary(method, self._admission)
+
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the services, the busiest first: a call asks them in this order."""
         predictions = {
-            "Predict": unary(self._predictions.predict, self._admission),
-            "GetModelMetadata": unary(self._predictions.get_model_metadata, self._admission),
+            "Predict": self._unary(self._predictions.predict),
+            "Classify": self._unary(self._predictions.classify),
+            "Regress": self._unary(self._predictions.regress),
+            "MultiInference": self._unary(self._predictions.multi_inference),
+            "GetModelMetadata": self._unary(self._predictions.get_model_metadata),
         }
-        models = {"GetModelStatus": unary(self._models.get_model_status, self._admission)}
+        models = {"GetModelStatus": self._unary(self._models.get_model_status)}
         return (
             grpc.method_handlers_generic_handler(PREDICTION_SERVICE, predictions),
             grpc.method_handlers_generic_handler(MODEL_SERVICE, models),

@@ -17,6 +17,9 @@ from headrace.consumer.core.codes import Code
 from headrace.consumer.formats.answered import Answered, joined
 from headrace.consumer.formats.avro import Avro
 from headrace.consumer.formats.batch import Batcher
+from headrace.consumer.formats.examples import Examples
+from headrace.consumer.formats.examples_json import ExamplesJson
+from headrace.consumer.formats.methods import Classify, Regress
 from headrace.consumer.formats.open_inference import OpenInference
 from headrace.consumer.formats.ordinary import Ordinary
 from headrace.consumer.formats.request import Format
@@ -78,6 +81,14 @@ def _batcher(model: Model, order: frames.Load) -> Batcher:
         Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
         Encoding.OPEN_INFERENCE: Ordinary(OpenInference(order.model, order.version)),
         Encoding.TENSORFLOW_JSON: Ordinary(TensorFlowJson(model.signatures)),
+        Encoding.CLASSIFICATION: Ordinary(
+            Examples(Classify(), order.model, order.version, model.signatures)
+        ),
+        Encoding.REGRESSION: Ordinary(
+            Examples(Regress(), order.model, order.version, model.signatures)
+        ),
+        Encoding.CLASSIFICATION_JSON: Ordinary(ExamplesJson(Classify(), model.signatures)),
+        Encoding.REGRESSION_JSON: Ordinary(ExamplesJson(Regress(), model.signatures)),
     }
     return Batcher(model, formats, order.batching)
 

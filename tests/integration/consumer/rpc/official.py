@@ -9,15 +9,21 @@ from __future__ import annotations
 from typing import Any, Protocol, cast
 
 from grpc import aio
+from tensorflow.core.example import example_pb2  # type: ignore[import-untyped]
 from tensorflow_serving.apis import (  # type: ignore[import-untyped]
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    input_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
+from headrace.protos import tensorflow_pb2
 from headrace.protos import tensorflow_serving_pb2 as ours
 
 ModelSpec = cast("type[ours.ModelSpec]", cast("Any", model_pb2).ModelSpec)
@@ -33,11 +39,34 @@ GetModelStatusRequest = cast(
     "type[ours.GetModelStatusRequest]", cast("Any", get_model_status_pb2).GetModelStatusRequest
 )
 
+Example = cast("type[tensorflow_pb2.Example]", cast("Any", example_pb2).Example)
+Input = cast("type[ours.Input]", cast("Any", input_pb2).Input)
+ClassificationRequest = cast(
+    "type[ours.ClassificationRequest]", cast("Any", classification_pb2).ClassificationRequest
+)
+ClassificationResponse = cast(
+    "type[ours.ClassificationResponse]", cast("Any", classification_pb2).ClassificationResponse
+)
+RegressionRequest = cast(
+    "type[ours.RegressionRequest]", cast("Any", regression_pb2).RegressionRequest
+)
+RegressionResponse = cast(
+    "type[ours.RegressionResponse]", cast("Any", regression_pb2).RegressionResponse
+)
+MultiInferenceRequest = cast(
+    "type[ours.MultiInferenceRequest]", cast("Any", inference_pb2).MultiInferenceRequest
+)
+
 
 class PredictionStub(Protocol):
     """`tensorflow.serving.PredictionService`, as far as it is served here."""
 
     Predict: aio.UnaryUnaryMultiCallable[ours.PredictRequest, ours.PredictResponse]
+    Classify: aio.UnaryUnaryMultiCallable[ours.ClassificationRequest, ours.ClassificationResponse]
+    Regress: aio.UnaryUnaryMultiCallable[ours.RegressionRequest, ours.RegressionResponse]
+    MultiInference: aio.UnaryUnaryMultiCallable[
+        ours.MultiInferenceRequest, ours.MultiInferenceResponse
+    ]
     GetModelMetadata: aio.UnaryUnaryMultiCallable[
         ours.GetModelMetadataRequest, ours.GetModelMetadataResponse
     ]

@@ -11,7 +11,9 @@ import pytest
 from grpc import aio
 
 from headrace.consumer.core.monitor import Monitor
+from headrace.consumer.core.plan import PlannedVersion
 from headrace.consumer.core.readiness import Phase, Readiness
+from headrace.consumer.core.servable import Servable
 from headrace.consumer.core.serving_map import Serving, ServingMap
 from headrace.consumer.rpc import GrpcDoor, GrpcOptions
 from tests.fakes.servable import FakeServable, planned_version
@@ -37,10 +39,15 @@ class Rig:
         """Make a version AVAILABLE, and return its servable."""
         planned = planned_version(model, version, control_offset=100 + version)
         servable = FakeServable(planned, max_inside=max_inside)
-        routes = self.serving_map.model(model)
-        routes.serving[version] = Serving(planned, servable)
-        routes.wanted |= {version}
+        self.put(planned, servable)
         return servable
+
+    def put(self, planned: PlannedVersion, servable: Servable) -> None:
+        """Make a version AVAILABLE that has a servable already."""
+        record = planned.record
+        routes = self.serving_map.model(record.model)
+        routes.serving[record.version] = Serving(planned, servable)
+        routes.wanted |= {record.version}
 
     def serving(self, model: str, version: int) -> Serving:
         """Return a version that is AVAILABLE."""

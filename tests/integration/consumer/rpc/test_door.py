@@ -69,7 +69,7 @@ async def test_port_is_free_again_after_closing() -> None:
         assert second.port == port
 
 
-@pytest.mark.parametrize("method", ["Classify", "Regress", "MultiInference", "Nonsense"])
+@pytest.mark.parametrize("method", ["PredictStreamed", "Nonsense"])
 async def test_method_that_is_not_served_is_unimplemented(
     channel: aio.Channel, method: str
 ) -> None:

@@ -20,14 +20,7 @@ FILES = [
 ]
 OMITTED = {
     # Kinds of warm-up records that are not run, and their metadata.
-    "PredictionLog": {
-        "log_metadata",
-        "classify_log",
-        "regress_log",
-        "predict_streamed_log",
-        "multi_inference_log",
-        "session_run_log",
-    },
+    "PredictionLog": {"log_metadata", "predict_streamed_log", "session_run_log"},
 }
 
 

@@ -26,7 +26,7 @@ from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.schemas.records import Batching
-from tests.integration.consumer.workers.conftest import Load
+from tests.integration.consumer.conftest import Load
 from tests.integration.consumer.workers.rig import (
     ask,
     avro,
@@ -311,6 +311,9 @@ async def test_warm_up_decides_whether_a_version_serves(load: Load) -> None:
     assert answer.code is Code.OK
     with pytest.raises(ModelRejected, match="warm-up request 2 failed: INVALID_ARGUMENT: Cannot"):
         await load("badly_warmed")
+    await load("warmed_judge")
+    with pytest.raises(ModelRejected, match=r"warm-up request 1 failed: .*: Input is empty"):
+        await load("badly_warmed_judge")
     with pytest.raises(ArtifactCorrupt, match="is not a TFRecord file"):
         await load("wrongly_warmed")
 

@@ -14,7 +14,7 @@ from headrace.consumer.core.codes import Code
 from headrace.protos.tensorflow_serving_pb2 import PredictResponse, SignatureDefMap
 from headrace.schemas import codec
 from headrace.schemas.records import Batching, InferenceResponse
-from tests.integration.consumer.workers.conftest import Load
+from tests.integration.consumer.conftest import Load
 from tests.integration.consumer.workers.rig import (
     ENCODINGS,
     ask,
@@ -301,3 +301,18 @@ async def test_rebatching_takes_effect(load: Load) -> None:
     servable.rebatch(Batching(max_rows=1, timeout_micros=1000))
     answers = await ask(servable, [avro(column(float(n))) for n in range(10)])
     assert [float(outputs(a)["y"][0, 0]) for a in answers] == [n * 0.5 + 2 for n in range(10)]
+
+
+@each_encoding
+async def test_an_input_with_a_default_may_be_left_out(load: Load, call: MakeCall) -> None:
+    """The signature's own value stands in for it, and a request's value replaces that."""
+    servable = await load("with_default")
+    one = floats(1.0, 2.0)
+    left_out, given = await ask(
+        servable, [call(one), call({**one, "plus": np.array(0.5, np.float32)})]
+    )
+    np.testing.assert_array_equal(outputs(left_out)["y"], [11.0, 12.0])
+    np.testing.assert_array_equal(outputs(given)["y"], [1.5, 2.5])
+    [answer] = await ask(servable, [call({"plus": np.array(0.5, np.float32)})])
+    assert answer.code is Code.INVALID_ARGUMENT
+    assert "missing: x" in answer.message

@@ -14,7 +14,7 @@ import pytest
 
 from headrace.consumer.core.errors import ModelRejected
 from headrace.consumer.workers.zygote_client import Zygote, Zygotes
-from tests.integration.consumer.workers.conftest import Load
+from tests.integration.consumer.conftest import Load
 from tests.integration.consumer.workers.rig import ask, avro, column, outputs, publish
 from tests.models import model
 

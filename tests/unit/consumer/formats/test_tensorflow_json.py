@@ -250,7 +250,7 @@ def test_outputs_without_rows_want_columns() -> None:
         {"y": np.zeros(2), "z": np.zeros(3)},
         {"y": np.zeros(2), "z": np.array(1.0)},
     ):
-        with pytest.raises(ValueError, match="ask in columns"):
+        with pytest.raises(InvalidRequest, match="ask in columns"):
             FORMAT.write("", outputs, ROWS)
 
 

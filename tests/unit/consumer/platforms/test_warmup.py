@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.consumer.core.calls import Encoding
+from headrace.consumer.core.calls import Calls, Encoding
 from headrace.consumer.core.codes import Code
 from headrace.consumer.platforms import warmup
 from headrace.consumer.platforms.platform import PlatformError
 from headrace.protos.tensorflow_serving_pb2 import (
+    ClassificationRequest,
     ModelSpec,
     PredictionLog,
     PredictLog,
@@ -30,9 +31,46 @@ def test_predictions_become_calls_without_a_deadline() -> None:
     assert call.deadlines_seconds == [float("inf")]
 
 
+def test_classifications_and_regressions_become_calls() -> None:
+    """Each in its own encoding, with the bytes that were recorded."""
+    classify, regress = PredictionLog(), PredictionLog()
+    classify.classify_log.request.model_spec.name = "c"
+    regress.regress_log.request.model_spec.name = "r"
+    assert list(warmup.calls([classify.SerializeToString(), regress.SerializeToString()])) == [
+        Calls(
+            Encoding.CLASSIFICATION,
+            [classify.classify_log.request.SerializeToString()],
+            [float("inf")],
+        ),
+        Calls(
+            Encoding.REGRESSION,
+            [regress.regress_log.request.SerializeToString()],
+            [float("inf")],
+        ),
+    ]
+
+
+def test_several_tasks_become_several_calls() -> None:
+    """Each with the input of all; a task of another kind is counted, not run."""
+    log = PredictionLog()
+    request = log.multi_inference_log.request
+    request.input.example_list.examples.add()
+    request.tasks.add(method_name="tensorflow/serving/regress").model_spec.signature_name = "r"
+    request.tasks.add(method_name="tensorflow/serving/predict")
+    request.tasks.add(method_name="tensorflow/serving/classify").model_spec.signature_name = "c"
+    regress, none, classify = warmup.calls([log.SerializeToString()])
+    assert regress is not None
+    assert none is None
+    assert classify is not None
+    assert (regress.encoding, classify.encoding) == (Encoding.REGRESSION, Encoding.CLASSIFICATION)
+    for call, name in ((regress, "r"), (classify, "c")):
+        alone = ClassificationRequest.FromString(call.payloads[0])
+        assert (alone.model_spec.signature_name, alone.input) == (name, request.input)
+
+
 def test_other_kinds_are_passed_over() -> None:
-    """What is no prediction is counted, not run: field 3 is a regression."""
-    assert list(warmup.calls([b"\x1a\x00", b""])) == [None, None]
+    """Sessions and streams (fields 5 and 7) and what says nothing are counted, not run."""
+    assert list(warmup.calls([b"\x2a\x00", b"\x3a\x00", b""])) == [None, None, None]
 
 
 def test_reads_no_more_than_a_thousand() -> None:
