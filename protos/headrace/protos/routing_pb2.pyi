@@ -1,4 +1,6 @@
+from headrace.protos import open_inference_pb2 as _open_inference_pb2
 from headrace.protos import tensorflow_serving_pb2 as _tensorflow_serving_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
@@ -19,3 +21,16 @@ class ModelInferRoute(_message.Message):
     model_name: str
     model_version: str
     def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
+
+class ModelInferParameters(_message.Message):
+    __slots__ = ("parameters",)
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _open_inference_pb2.InferParameter
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_open_inference_pb2.InferParameter, _Mapping]] = ...) -> None: ...
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    parameters: _containers.MessageMap[str, _open_inference_pb2.InferParameter]
+    def __init__(self, parameters: _Optional[_Mapping[str, _open_inference_pb2.InferParameter]] = ...) -> None: ...
