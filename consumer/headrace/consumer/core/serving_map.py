@@ -54,14 +54,14 @@ class Handle:
     **Concurrency:** event loop only; use it once.
     """
 
-    __slots__ = ("_serving",)
+    __slots__ = ("serving",)
 
     def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+        self.serving = serving
 
     def __enter__(self) -> Serving:
-        self._serving.borrow()
-        return self._serving
+        self.serving.borrow()
+        return self.serving
 
     def __exit__(
         self,
@@ -69,7 +69,7 @@ class Handle:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._serving.give_back()
+        self.serving.give_back()
 
 
 class ModelRoutes:

@@ -13,6 +13,7 @@ from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.rpc.health import HEALTH_SERVICE, Health
+from headrace.consumer.rpc.inference import Inference
 from headrace.consumer.rpc.model_service import ModelService
 from headrace.consumer.rpc.port import bind
 from headrace.consumer.rpc.prediction_service import PredictionService
@@ -60,9 +61,10 @@ class GrpcDoor:
         self.port = options.port
         self._options = options
         self._readiness = readiness
-        self._predictions = PredictionService(
+        inference = Inference(
             serving_map, readiness, Provenance(options.node), options.default_timeout_seconds
         )
+        self._predictions = PredictionService(inference)
         self._models = ModelService(monitor)
 
     async def __aenter__(self) -> Self:
