@@ -26,21 +26,21 @@ from headrace.protos import open_inference_pb2 as headrace_dot_protos_dot_open__
 from headrace.protos import tensorflow_serving_pb2 as headrace_dot_protos_dot_tensorflow__serving__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/protos/routing.proto\x12\x10headrace.routing\x1a$headrace/protos/open_inference.proto\x1a(headrace/protos/tensorflow_serving.proto\"J\n\x0cPredictRoute\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\"<\n\x0fModelInferRoute\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xb9\x01\n\x14ModelInferParameters\x12J\n\nparameters\x18\x04 \x03(\x0b\x32\x36.headrace.routing.ModelInferParameters.ParametersEntry\x1aU\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".headrace.inference.InferParameter:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/protos/routing.proto\x12\x10headrace.routing\x1a$headrace/protos/open_inference.proto\x1a(headrace/protos/tensorflow_serving.proto\"J\n\x0cPredictRoute\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\"<\n\x0fModelInferRoute\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xe4\x01\n\x0eModelInferHead\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x44\n\nparameters\x18\x04 \x03(\x0b\x32\x30.headrace.routing.ModelInferHead.ParametersEntry\x1aU\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".headrace.inference.InferParameter:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.protos.routing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELINFERPARAMETERS_PARAMETERSENTRY']._loaded_options = None
-  _globals['_MODELINFERPARAMETERS_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_MODELINFERHEAD_PARAMETERSENTRY']._loaded_options = None
+  _globals['_MODELINFERHEAD_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTROUTE']._serialized_start=131
   _globals['_PREDICTROUTE']._serialized_end=205
   _globals['_MODELINFERROUTE']._serialized_start=207
   _globals['_MODELINFERROUTE']._serialized_end=267
-  _globals['_MODELINFERPARAMETERS']._serialized_start=270
-  _globals['_MODELINFERPARAMETERS']._serialized_end=455
-  _globals['_MODELINFERPARAMETERS_PARAMETERSENTRY']._serialized_start=370
-  _globals['_MODELINFERPARAMETERS_PARAMETERSENTRY']._serialized_end=455
+  _globals['_MODELINFERHEAD']._serialized_start=270
+  _globals['_MODELINFERHEAD']._serialized_end=498
+  _globals['_MODELINFERHEAD_PARAMETERSENTRY']._serialized_start=413
+  _globals['_MODELINFERHEAD_PARAMETERSENTRY']._serialized_end=498
 # @@protoc_insertion_point(module_scope)

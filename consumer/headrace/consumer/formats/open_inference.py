@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats import open_inference_tensors as tensors
 from headrace.consumer.formats.request import InferRequest
-from headrace.consumer.formats.tensor_proto import delimited
+from headrace.consumer.formats.wire import delimited
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.open_inference_pb2 import (
     InferParameter,

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 import ml_dtypes
 import numpy as np
 
-from headrace.consumer.formats.tensor_proto import varint
+from headrace.consumer.formats.wire import varint
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.open_inference_pb2 import (
     InferTensorContents,

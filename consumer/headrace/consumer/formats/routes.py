@@ -33,7 +33,7 @@ def decode(kind: type[M], data: bytes) -> M:
     try:
         return kind.FromString(data)
     except DecodeError as error:
-        name = kind.DESCRIPTOR.name.replace("Route", "Request")
+        name = kind.DESCRIPTOR.name.replace("Route", "Request").replace("Head", "Request")
         raise UnreadableRequest(f"the bytes of this request are not a {name}") from error
 
 
