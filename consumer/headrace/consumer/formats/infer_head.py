@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats.routes import decode, read_infer_route
 from headrace.consumer.formats.wire import delimited, end_of_field
@@ -25,6 +26,7 @@ from headrace.protos.routing_pb2 import ModelInferHead
 from headrace.schemas.records import Route
 
 TIMEOUT_PARAMETER: Final = "timeout"
+CODE_PARAMETER: Final = "headrace_code"
 
 # The numbers of the fields of a head, all of them length-delimited.
 _NAME, _VERSION, _ID, _PARAMETERS = 1, 2, 3, 4
@@ -80,8 +82,10 @@ def streamed(answer: bytes) -> bytes:
     return delimited(2, answer + _ENCODED_MARKS)
 
 
-def refused_in_stream(request: bytes, message: str) -> bytes:
-    """Return the `ModelStreamInferResponse` that says what is wrong with a request, and which.
+def refused_in_stream(request: bytes, fault: Fault) -> bytes:
+    """Return the `ModelStreamInferResponse` that says what is wrong with a request, and with which.
+
+    The message has no place for the code, which is a parameter of ours.
 
     Source: triton-inference-server/server, src/grpc/stream_infer_handler.cc, 2.73.
     """
@@ -93,10 +97,10 @@ def refused_in_stream(request: bytes, message: str) -> bytes:
         model_name=head.model_name,
         model_version=head.model_version,
         id=head.id,
-        parameters=_MARKS,
+        parameters={**_MARKS, CODE_PARAMETER: InferParameter(string_param=fault.code.name)},
     )
     return ModelStreamInferResponse(
-        error_message=message, infer_response=response
+        error_message=fault.message, infer_response=response
     ).SerializeToString()
 
 

@@ -61,6 +61,9 @@ _PACKED_TAGS: Final = {
     np.dtype(np.float64): b"\x3a",
     _BOOL: b"\x0a",
 }
+RAW_DTYPES: Final = frozenset(_NAMES) - {_STRING}
+"""What `raw_input_contents` carries as the array's own bytes."""
+
 _LENGTH: Final = struct.Struct("<I")
 
 

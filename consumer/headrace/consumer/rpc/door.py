@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -11,18 +12,24 @@ from grpc import aio
 
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Readiness
+from headrace.consumer.core.repository import Repository
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.rpc.health import HEALTH_SERVICE, Health
 from headrace.consumer.rpc.inference import Inference
 from headrace.consumer.rpc.model_service import ModelService
+from headrace.consumer.rpc.open_inference import OPEN_INFERENCE_SERVICE, OpenInference
+from headrace.consumer.rpc.open_inference_models import OpenInferenceModels
+from headrace.consumer.rpc.open_inference_repository import OpenInferenceRepository
 from headrace.consumer.rpc.port import bind
 from headrace.consumer.rpc.prediction_service import PredictionService
 from headrace.consumer.rpc.provenance import Provenance
 from headrace.consumer.rpc.reflection import reflection_handlers
-from headrace.consumer.rpc.statuses import unary
+from headrace.consumer.rpc.statuses import Method, unary
 
 PREDICTION_SERVICE: Final = "tensorflow.serving.PredictionService"
 MODEL_SERVICE: Final = "tensorflow.serving.ModelService"
+
+_SERVICES: Final = (PREDICTION_SERVICE, MODEL_SERVICE, OPEN_INFERENCE_SERVICE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +52,9 @@ class GrpcOptions:
 class GrpcDoor:
     """Answers gRPC calls from entering the `async with` block until leaving it.
 
-    `port` is the one it listens on. On leaving, health turns to NOT_SERVING and watches end, new
-    calls are refused, and calls in flight may finish for `drain_seconds`.
+    `port` is the one it listens on. On leaving, health turns to NOT_SERVING, watches and streams
+    end, new calls are refused, and calls in flight may finish for `drain_seconds`. Without a
+    `repository`, its methods are UNIMPLEMENTED.
 
     **Concurrency:** event loop only; use it once.
     """
@@ -57,6 +65,7 @@ class GrpcDoor:
         monitor: Monitor,
         readiness: Readiness,
         options: GrpcOptions,
+        repository: Repository | None = None,
     ) -> None:
         self.port = options.port
         self._options = options
@@ -66,6 +75,9 @@ class GrpcDoor:
         )
         self._predictions = PredictionService(inference)
         self._models = ModelService(monitor)
+        self._open_inference = OpenInference(inference)
+        self._open_inference_models = OpenInferenceModels(inference, serving_map, readiness)
+        self._repository = OpenInferenceRepository(repository) if repository is not None else None
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -73,7 +85,7 @@ class GrpcDoor:
         Raises:
             NodeError: the port is taken or cannot be listened on.
         """
-        self._health = Health(self._readiness, (PREDICTION_SERVICE, MODEL_SERVICE))
+        self._health = Health(self._readiness, _SERVICES)
         self._server = aio.server(options=_channel_arguments(self._options))
         # Generic handlers, never `add_registered_method_handlers`: for every call the server waits
         # for the next call of each registered method, and that wait grows with their number.
@@ -90,21 +102,35 @@ class GrpcDoor:
     ) -> None:
         """Refuse new calls and wait for those in flight, at most `drain_seconds`."""
         self._health.close()
+        self._open_inference.close()
         await self._server.stop(self._options.drain_seconds)
 
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the services, the busiest first: a call asks them in this order."""
         predictions = {
-            "Predict": unary(self._predictions.predict),
-            "GetModelMetadata": unary(self._predictions.get_model_metadata),
+            "Predict": self._predictions.predict,
+            "GetModelMetadata": self._predictions.get_model_metadata,
         }
-        models = {"GetModelStatus": unary(self._models.get_model_status)}
+        models = {"GetModelStatus": self._models.get_model_status}
+        open_inference = {
+            **self._open_inference.methods(),
+            **self._open_inference_models.methods(),
+            **(self._repository.methods() if self._repository is not None else {}),
+        }
         return (
-            grpc.method_handlers_generic_handler(PREDICTION_SERVICE, predictions),
-            grpc.method_handlers_generic_handler(MODEL_SERVICE, models),
+            grpc.method_handlers_generic_handler(PREDICTION_SERVICE, _unary(predictions)),
+            grpc.method_handlers_generic_handler(
+                OPEN_INFERENCE_SERVICE,
+                {**_unary(open_inference), **self._open_inference.streams()},
+            ),
+            grpc.method_handlers_generic_handler(MODEL_SERVICE, _unary(models)),
             self._health.handler(),
-            *reflection_handlers((PREDICTION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)),
+            *reflection_handlers((*_SERVICES, HEALTH_SERVICE)),
         )
+
+
+def _unary(methods: Mapping[str, Method]) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    return {name: unary(method) for name, method in methods.items()}
 
 
 def _channel_arguments(options: GrpcOptions) -> tuple[tuple[str, int], ...]:

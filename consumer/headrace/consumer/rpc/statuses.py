@@ -55,19 +55,33 @@ def cut(message: str) -> str:
     return encoded[:MAX_MESSAGE_BYTES].decode(errors="ignore") + TRUNCATED
 
 
+async def outcome(method: Method, request: bytes, context: Context) -> bytes | Fault:
+    """Return what a method answers to a request, or why it does not."""
+    try:
+        return await method(request, context)
+    except RequestError as error:
+        return Fault(error.code, str(error))
+    except Exception as error:  # door: our own mistake fails one call, not the node
+        _log.exception("call.failed", door="grpc", code=Code.INTERNAL.name)
+        return Fault(Code.INTERNAL, f"the node failed: {type(error).__name__}")
+
+
 def unary(method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
     """Return gRPC's handler of a method that takes bytes and returns bytes, or why not."""
 
     async def respond(request: bytes, context: Context) -> bytes:
-        try:
-            answer = await method(request, context)
-        except RequestError as error:
-            answer = Fault(error.code, str(error))
-        except Exception as error:  # door: our own mistake fails one call, not the node
-            _log.exception("call.failed", door="grpc", code=Code.INTERNAL.name)
-            answer = Fault(Code.INTERNAL, f"the node failed: {type(error).__name__}")
+        answer = await outcome(method, request, context)
         if isinstance(answer, Fault):
             await context.abort(GRPC_STATUS[answer.code], cut(answer.message))
         return answer
 
     return grpc.unary_unary_rpc_method_handler(respond)
+
+
+def unserved(reason: str) -> Method:
+    """Return a method that clients know and that is not served, and says why not."""
+
+    async def refuse(request: bytes, context: Context) -> Fault:  # noqa: ARG001 - as every method
+        return Fault(Code.UNIMPLEMENTED, reason)
+
+    return refuse
