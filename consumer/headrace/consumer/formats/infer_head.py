@@ -100,7 +100,9 @@ def refused_in_stream(request: bytes, fault: Fault) -> bytes:
         parameters={**_MARKS, CODE_PARAMETER: InferParameter(string_param=fault.code.name)},
     )
     return ModelStreamInferResponse(
-        error_message=fault.message, infer_response=response
+        # Without a message a client takes it for an answer.
+        error_message=fault.message or fault.code.name,
+        infer_response=response,
     ).SerializeToString()
 
 

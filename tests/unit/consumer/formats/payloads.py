@@ -108,8 +108,8 @@ def _inferred(form: Form, seed: int, *, is_raw: bool) -> ModelInferResponse:
     """Return an answer whose outputs are the inputs of a request: the fields are the same."""
     codec = OpenInference("m", 7)
     # It has no complex numbers.
-    arrays = {
-        alias: np.ascontiguousarray(array.real) if array.dtype.kind == "c" else array
+    arrays: dict[str, Array] = {
+        alias: filled(np.dtype(np.float32), array.shape, seed) if array.dtype.kind == "c" else array
         for alias, array in tensors(form, seed).items()
     }
     return ModelInferResponse.FromString(codec.write("", arrays, Style("", is_raw=is_raw)))
