@@ -8,6 +8,8 @@ from google.protobuf.message import DecodeError
 
 from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
+from headrace.consumer.core.errors import InvalidRequest
+from headrace.consumer.formats.open_inference import OpenInference
 from headrace.protos.tensorflow_pb2 import DataType, TensorInfo, TensorProto
 from headrace.protos.tensorflow_serving_pb2 import (
     PredictRequest,
@@ -65,6 +67,19 @@ def answer_predict(payload: bytes, version: int) -> bytes | Fault:
     outputs = _model(_from_tensor_proto(request.inputs["x"]))
     response.outputs["y"].CopyFrom(_tensor_proto(outputs, packed=False))
     return response.SerializeToString()
+
+
+def answer_infer(payload: bytes, version: int) -> bytes | Fault:
+    """Return what the model answers to an encoded `ModelInferRequest`."""
+    request = OpenInference("half_plus_two", version).read(payload)
+    if isinstance(request, InvalidRequest):
+        return Fault(Code.INVALID_ARGUMENT, message=str(request))
+    refusal = _refusal(request.signature or DEFAULT_SIGNATURE, set(request.inputs))
+    if refusal is not None:
+        return refusal
+    outputs = {"y": _model(request.inputs["x"])}
+    codec = OpenInference("half_plus_two", version)
+    return codec.write(DEFAULT_SIGNATURE, outputs, request.style)
 
 
 def answer_avro(payload: bytes, version: int) -> bytes | Fault:

@@ -151,9 +151,14 @@ class FakeServable:
             return _UNLOADED
         if deadline_seconds <= time.monotonic():
             return _EXPIRED
-        if encoding is Encoding.AVRO:
-            return half_plus_two.answer_avro(payload, self.planned.record.version)
-        return half_plus_two.answer_predict(payload, self.planned.record.version)
+        version = self.planned.record.version
+        match encoding:
+            case Encoding.AVRO:
+                return half_plus_two.answer_avro(payload, version)
+            case Encoding.OPEN_INFERENCE:
+                return half_plus_two.answer_infer(payload, version)
+            case _:
+                return half_plus_two.answer_predict(payload, version)
 
 
 @dataclass

@@ -22,34 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from headrace.protos import open_inference_pb2 as headrace_dot_protos_dot_open__inference__pb2
 from headrace.protos import tensorflow_serving_pb2 as headrace_dot_protos_dot_tensorflow__serving__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/protos/routing.proto\x12\x10headrace.routing\x1a(headrace/protos/tensorflow_serving.proto\"J\n\x0cPredictRoute\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\"<\n\x0fModelInferRoute\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"h\n\x0cInputRequest\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\x12\x12\n\x05input\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\x08\n\x06_input\"\\\n\x0eResultResponse\x12:\n\nmodel_spec\x18\x02 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\x12\x0e\n\x06result\x18\x01 \x01(\x0c\"g\n\x0cTasksRequest\x12\x39\n\x05tasks\x18\x01 \x03(\x0b\x32*.headrace.tensorflow.serving.InferenceTask\x12\x12\n\x05input\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\x08\n\x06_input\"\xdf\x01\n\rTasksResponse\x12;\n\x07results\x18\x01 \x03(\x0b\x32*.headrace.routing.TasksResponse.TaskResult\x1a\x90\x01\n\nTaskResult\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\x12\x1f\n\x15\x63lassification_result\x18\x02 \x01(\x0cH\x00\x12\x1b\n\x11regression_result\x18\x03 \x01(\x0cH\x00\x42\x08\n\x06result\"\xdb\x02\n\x0f\x45xamplesRequest\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\x12\x36\n\x05input\x18\x02 \x01(\x0b\x32\'.headrace.routing.ExamplesRequest.Input\x1a-\n\x08\x45xamples\x12\x10\n\x08\x65xamples\x18\x01 \x03(\x0c\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x0c\x1a\xa4\x01\n\x05Input\x12\x42\n\x0c\x65xample_list\x18\x01 \x01(\x0b\x32*.headrace.routing.ExamplesRequest.ExamplesH\x00\x12O\n\x19\x65xample_list_with_context\x18\x02 \x01(\x0b\x32*.headrace.routing.ExamplesRequest.ExamplesH\x00\x42\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/protos/routing.proto\x12\x10headrace.routing\x1a$headrace/protos/open_inference.proto\x1a(headrace/protos/tensorflow_serving.proto\"J\n\x0cPredictRoute\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\"<\n\x0fModelInferRoute\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"h\n\x0cInputRequest\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\x12\x12\n\x05input\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\x08\n\x06_input\"\\\n\x0eResultResponse\x12:\n\nmodel_spec\x18\x02 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\x12\x0e\n\x06result\x18\x01 \x01(\x0c\"g\n\x0cTasksRequest\x12\x39\n\x05tasks\x18\x01 \x03(\x0b\x32*.headrace.tensorflow.serving.InferenceTask\x12\x12\n\x05input\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\x08\n\x06_input\"\xdf\x01\n\rTasksResponse\x12;\n\x07results\x18\x01 \x03(\x0b\x32*.headrace.routing.TasksResponse.TaskResult\x1a\x90\x01\n\nTaskResult\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\x12\x1f\n\x15\x63lassification_result\x18\x02 \x01(\x0cH\x00\x12\x1b\n\x11regression_result\x18\x03 \x01(\x0cH\x00\x42\x08\n\x06result\"\xdb\x02\n\x0f\x45xamplesRequest\x12:\n\nmodel_spec\x18\x01 \x01(\x0b\x32&.headrace.tensorflow.serving.ModelSpec\x12\x36\n\x05input\x18\x02 \x01(\x0b\x32\'.headrace.routing.ExamplesRequest.Input\x1a-\n\x08\x45xamples\x12\x10\n\x08\x65xamples\x18\x01 \x03(\x0c\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x0c\x1a\xa4\x01\n\x05Input\x12\x42\n\x0c\x65xample_list\x18\x01 \x01(\x0b\x32*.headrace.routing.ExamplesRequest.ExamplesH\x00\x12O\n\x19\x65xample_list_with_context\x18\x02 \x01(\x0b\x32*.headrace.routing.ExamplesRequest.ExamplesH\x00\x42\x06\n\x04kind\"\xe4\x01\n\x0eModelInferHead\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x44\n\nparameters\x18\x04 \x03(\x0b\x32\x30.headrace.routing.ModelInferHead.ParametersEntry\x1aU\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".headrace.inference.InferParameter:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.protos.routing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PREDICTROUTE']._serialized_start=93
-  _globals['_PREDICTROUTE']._serialized_end=167
-  _globals['_MODELINFERROUTE']._serialized_start=169
-  _globals['_MODELINFERROUTE']._serialized_end=229
-  _globals['_INPUTREQUEST']._serialized_start=231
-  _globals['_INPUTREQUEST']._serialized_end=335
-  _globals['_RESULTRESPONSE']._serialized_start=337
-  _globals['_RESULTRESPONSE']._serialized_end=429
-  _globals['_TASKSREQUEST']._serialized_start=431
-  _globals['_TASKSREQUEST']._serialized_end=534
-  _globals['_TASKSRESPONSE']._serialized_start=537
-  _globals['_TASKSRESPONSE']._serialized_end=760
-  _globals['_TASKSRESPONSE_TASKRESULT']._serialized_start=616
-  _globals['_TASKSRESPONSE_TASKRESULT']._serialized_end=760
-  _globals['_EXAMPLESREQUEST']._serialized_start=763
-  _globals['_EXAMPLESREQUEST']._serialized_end=1110
-  _globals['_EXAMPLESREQUEST_EXAMPLES']._serialized_start=898
-  _globals['_EXAMPLESREQUEST_EXAMPLES']._serialized_end=943
-  _globals['_EXAMPLESREQUEST_INPUT']._serialized_start=946
-  _globals['_EXAMPLESREQUEST_INPUT']._serialized_end=1110
+  _globals['_MODELINFERHEAD_PARAMETERSENTRY']._loaded_options = None
+  _globals['_MODELINFERHEAD_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_PREDICTROUTE']._serialized_start=131
+  _globals['_PREDICTROUTE']._serialized_end=205
+  _globals['_MODELINFERROUTE']._serialized_start=207
+  _globals['_MODELINFERROUTE']._serialized_end=267
+  _globals['_INPUTREQUEST']._serialized_start=269
+  _globals['_INPUTREQUEST']._serialized_end=373
+  _globals['_RESULTRESPONSE']._serialized_start=375
+  _globals['_RESULTRESPONSE']._serialized_end=467
+  _globals['_TASKSREQUEST']._serialized_start=469
+  _globals['_TASKSREQUEST']._serialized_end=572
+  _globals['_TASKSRESPONSE']._serialized_start=575
+  _globals['_TASKSRESPONSE']._serialized_end=798
+  _globals['_TASKSRESPONSE_TASKRESULT']._serialized_start=654
+  _globals['_TASKSRESPONSE_TASKRESULT']._serialized_end=798
+  _globals['_EXAMPLESREQUEST']._serialized_start=801
+  _globals['_EXAMPLESREQUEST']._serialized_end=1148
+  _globals['_EXAMPLESREQUEST_EXAMPLES']._serialized_start=936
+  _globals['_EXAMPLESREQUEST_EXAMPLES']._serialized_end=981
+  _globals['_EXAMPLESREQUEST_INPUT']._serialized_start=984
+  _globals['_EXAMPLESREQUEST_INPUT']._serialized_end=1148
+  _globals['_MODELINFERHEAD']._serialized_start=1151
+  _globals['_MODELINFERHEAD']._serialized_end=1379
+  _globals['_MODELINFERHEAD_PARAMETERSENTRY']._serialized_start=1294
+  _globals['_MODELINFERHEAD_PARAMETERSENTRY']._serialized_end=1379
 # @@protoc_insertion_point(module_scope)

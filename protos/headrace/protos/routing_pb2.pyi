@@ -1,3 +1,4 @@
+from headrace.protos import open_inference_pb2 as _open_inference_pb2
 from headrace.protos import tensorflow_serving_pb2 as _tensorflow_serving_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -81,3 +82,22 @@ class ExamplesRequest(_message.Message):
     model_spec: _tensorflow_serving_pb2.ModelSpec
     input: ExamplesRequest.Input
     def __init__(self, model_spec: _Optional[_Union[_tensorflow_serving_pb2.ModelSpec, _Mapping]] = ..., input: _Optional[_Union[ExamplesRequest.Input, _Mapping]] = ...) -> None: ...
+
+class ModelInferHead(_message.Message):
+    __slots__ = ("model_name", "model_version", "id", "parameters")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _open_inference_pb2.InferParameter
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_open_inference_pb2.InferParameter, _Mapping]] = ...) -> None: ...
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    id: str
+    parameters: _containers.MessageMap[str, _open_inference_pb2.InferParameter]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _open_inference_pb2.InferParameter]] = ...) -> None: ...

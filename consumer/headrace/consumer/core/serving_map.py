@@ -114,6 +114,11 @@ class ServingMap:
         routes = self._models.get(model)
         return routes is not None and bool(routes.split)
 
+    def versions(self, model: str) -> list[int]:
+        """Return the versions of a model that are AVAILABLE, lowest first."""
+        routes = self._models.get(model)
+        return sorted(routes.serving) if routes is not None else []
+
     def acquire(self, route: Route, affinity: bytes | None = None) -> Handle:
         """Return a loan of the version that `route` means now.
 

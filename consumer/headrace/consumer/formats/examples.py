@@ -17,7 +17,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats.methods import INPUTS, Method
 from headrace.consumer.formats.request import InferRequest
-from headrace.consumer.formats.tensor_proto import delimited
+from headrace.consumer.formats.wire import delimited
 from headrace.consumer.platforms.platform import Array, Signature
 from headrace.protos.routing_pb2 import ExamplesRequest, ResultResponse
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec

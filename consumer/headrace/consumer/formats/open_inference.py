@@ -12,15 +12,16 @@ tensor data" extension for the packed form.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats import open_inference_tensors as tensors
 from headrace.consumer.formats.request import InferRequest
-from headrace.consumer.formats.tensor_proto import delimited
+from headrace.consumer.formats.wire import delimited
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.open_inference_pb2 import (
     InferParameter,
@@ -71,6 +72,25 @@ class OpenInference:
         is_raw = not any(tensor.HasField("contents") for tensor in message.inputs)
         style = Style(message.id, is_raw)
         return InferRequest(signature, inputs, wanted, style)
+
+    @property
+    def raw_dtypes(self) -> frozenset[np.dtype[Any]]:
+        """See `vectorised.RawCodec`."""
+        return tensors.RAW_DTYPES
+
+    def rewriter(self, payload: bytes) -> Callable[[Mapping[str, Array]], bytes]:
+        """Return what writes a request with other values; see `vectorised.RawCodec`."""
+        message = ModelInferRequest.FromString(payload)
+        # Typed fields stay as they are, so no layout is found: the ordinary path reads them as
+        # Python's floats, which do not keep every NaN.
+        packed = message.inputs if message.raw_input_contents else ()
+
+        def rewritten(inputs: Mapping[str, Array]) -> bytes:
+            for place, tensor in enumerate(packed):
+                message.raw_input_contents[place] = inputs[tensor.name].tobytes()
+            return message.SerializeToString()
+
+        return rewritten
 
     def write(self, signature: str, outputs: Mapping[str, Array], style: Hashable) -> bytes:  # noqa: ARG002 - an answer does not name it
         """Return the encoded ModelInferResponse with these outputs, in their order.

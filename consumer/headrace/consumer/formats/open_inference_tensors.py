@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 import ml_dtypes
 import numpy as np
 
-from headrace.consumer.formats.tensor_proto import varint
+from headrace.consumer.formats.wire import varint
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.open_inference_pb2 import (
     InferTensorContents,
@@ -61,6 +61,9 @@ _PACKED_TAGS: Final = {
     np.dtype(np.float64): b"\x3a",
     _BOOL: b"\x0a",
 }
+RAW_DTYPES: Final = frozenset(_NAMES) - {_STRING}
+"""What `raw_input_contents` carries as the array's own bytes."""
+
 _LENGTH: Final = struct.Struct("<I")
 
 

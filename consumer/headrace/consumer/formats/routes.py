@@ -5,6 +5,7 @@ For the doors, so it knows messages and no arrays.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -33,7 +34,7 @@ def decode(kind: type[M], data: bytes) -> M:
     try:
         return kind.FromString(data)
     except DecodeError as error:
-        name = kind.DESCRIPTOR.name.replace("Route", "Request")
+        name = re.sub("(Route|Head)$", "Request", kind.DESCRIPTOR.name)
         raise UnreadableRequest(f"the bytes of this request are not a {name}") from error
 
 
@@ -74,6 +75,21 @@ def read_infer_route(request: bytes) -> Route:
         if end:
             return _route_of_names(request[:end])
     return _infer_route(decode(ModelInferRoute, request))
+
+
+def infer_route_of(model: str, version: str) -> Route:
+    """Return the route that a model's name and a version mean in the Open Inference Protocol.
+
+    Raises:
+        InvalidRequest: there is no name, or the version cannot be one.
+    """
+    if not model:
+        raise InvalidRequest("the request names no model: set model_name")
+    if not version:
+        return Route(model)
+    if version.isascii() and version.isdigit():
+        return Route(model, version=read_version(version))
+    return Route(model, label=version)
 
 
 def read_version(text: str) -> int:
@@ -130,11 +146,4 @@ def _route_of_names(names: bytes) -> Route:
 
 
 def _infer_route(route: ModelInferRoute) -> Route:
-    if not route.model_name:
-        raise InvalidRequest("the request names no model: set model_name")
-    version = route.model_version
-    if not version:
-        return Route(route.model_name)
-    if version.isascii() and version.isdigit():
-        return Route(route.model_name, version=read_version(version))
-    return Route(route.model_name, label=version)
+    return infer_route_of(route.model_name, route.model_version)

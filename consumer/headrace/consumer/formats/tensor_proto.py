@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import ml_dtypes
 import numpy as np
 
+from headrace.consumer.formats.wire import varint
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.tensorflow_pb2 import DataType, TensorProto, TensorShapeProto
 
@@ -107,23 +108,6 @@ def encode_tensor_proto(alias: str, array: Array) -> bytes:
         values = values.view(np.uint16)
     fields = cast("Any", {field: values.tolist()})
     return head + TensorProto(**fields).SerializeToString()
-
-
-def varint(value: int) -> bytes:
-    """Return a number as protobuf writes lengths."""
-    if value < 0x80:
-        return bytes((value,))
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def delimited(number: int, value: bytes) -> bytes:
-    """Return a length-delimited field of protobuf's wire format."""
-    return bytes((number << 3 | 2,)) + varint(len(value)) + value
 
 
 @lru_cache(maxsize=1024)

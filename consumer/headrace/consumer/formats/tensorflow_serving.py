@@ -17,10 +17,10 @@ from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats.request import InferRequest
 from headrace.consumer.formats.tensor_proto import (
     RAW_DTYPES,
-    delimited,
     encode_tensor_proto,
     from_tensor_proto,
 )
+from headrace.consumer.formats.wire import delimited
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
 

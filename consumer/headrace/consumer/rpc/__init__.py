@@ -1,6 +1,6 @@
-"""The gRPC door: TensorFlow Serving's API, health checking and reflection on one port.
+"""The gRPC door: TensorFlow Serving's API, Open Inference, health and reflection on one port.
 
-A request's bytes go to the version that its model spec names, and the answer's bytes come back
+A request's bytes go to the version that it names, and the answer's bytes come back
 untouched; what a model does is the worker's business. Nothing outside this package imports grpc.
 """
 

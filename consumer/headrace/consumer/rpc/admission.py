@@ -93,6 +93,17 @@ class Admission:
         self._hold(task, request)
         return request
 
+    def admit(self, request: bytes) -> None:
+        """Let a request in that has come by other ways, until the task that answers it ends.
+
+        Raises:
+            NodeBusy: there are too many calls, or they hold too much.
+        """
+        task = cast("Task", asyncio.current_task())
+        self._enter(task)
+        self._check_room(len(request))
+        self._hold(task, request)
+
     def answer(self, answer: bytes) -> bytes:
         """Count the answer of this task's call until it has left, and return it."""
         self._hold(cast("Task", asyncio.current_task()), answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +14,15 @@ from grpc import aio
 from headrace.consumer.core.certificates import Certificates
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Readiness
+from headrace.consumer.core.repository import Repository
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.rpc.admission import Admission, CallLimits
 from headrace.consumer.rpc.health import HEALTH_SERVICE, Health
 from headrace.consumer.rpc.inference import Inference
 from headrace.consumer.rpc.model_service import ModelService
+from headrace.consumer.rpc.open_inference import OPEN_INFERENCE_SERVICE, OpenInference
+from headrace.consumer.rpc.open_inference_models import OpenInferenceModels
+from headrace.consumer.rpc.open_inference_repository import OpenInferenceRepository
 from headrace.consumer.rpc.port import bind
 from headrace.consumer.rpc.prediction_service import PredictionService
 from headrace.consumer.rpc.provenance import Provenance
@@ -44,6 +49,10 @@ PATIENCE: Final = (
     ("grpc.server.max_pending_requests", 16_384),
     ("grpc.server.max_pending_requests_hard_limit", 16_384),
 )
+
+Handler = grpc.RpcMethodHandler[bytes, bytes]
+
+_SERVICES: Final = (PREDICTION_SERVICE, MODEL_SERVICE, OPEN_INFERENCE_SERVICE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +82,9 @@ class GrpcOptions:
 class GrpcDoor:
     """Answers gRPC calls from entering the `async with` block until leaving it.
 
-    `port` is the one it listens on. On leaving, health turns to NOT_SERVING and watches end, new
-    calls are refused, and calls in flight may finish for `drain_seconds`.
+    `port` is the one it listens on. On leaving, health turns to NOT_SERVING, watches and streams
+    end, new calls are refused, and calls in flight may finish for `drain_seconds`. Without a
+    `repository`, its methods are UNIMPLEMENTED.
 
     **Concurrency:** event loop only; use it once.
     """
@@ -85,6 +95,7 @@ class GrpcDoor:
         monitor: Monitor,
         readiness: Readiness,
         options: GrpcOptions,
+        repository: Repository | None = None,
     ) -> None:
         self.port = options.port
         self._options = options
@@ -95,6 +106,9 @@ class GrpcDoor:
         self._predictions = PredictionService(inference)
         self._models = ModelService(monitor)
         self._admission = Admission(options.limits)
+        self._open_inference = OpenInference(inference, self._admission)
+        self._open_inference_models = OpenInferenceModels(inference, serving_map, readiness)
+        self._repository = OpenInferenceRepository(repository) if repository is not None else None
 
     @property
     def calls(self) -> int:
@@ -107,7 +121,7 @@ class GrpcDoor:
         Raises:
             NodeError: the port or the socket is taken or cannot be listened on.
         """
-        self._health = Health(self._readiness, (PREDICTION_SERVICE, MODEL_SERVICE))
+        self._health = Health(self._readiness, _SERVICES)
         self._server = aio.server(options=self._channel_arguments())
         # Generic handlers, never `add_registered_method_handlers`: for every call the server waits
         # for the next call of each registered method, and that wait grows with their number.
@@ -134,6 +148,7 @@ class GrpcDoor:
     ) -> None:
         """Refuse new calls and wait for those in flight, at most `drain_seconds`."""
         self._health.close()
+        self._open_inference.close()
         await self._server.stop(self._options.drain_seconds)
         self._admission.close()
 
@@ -156,24 +171,33 @@ class GrpcDoor:
             *(aging if options.max_age_seconds else ()),
         )
 
-    def _unary(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
-        return unary(method, self._admission)
+    def _unary(self, methods: Mapping[str, Method]) -> dict[str, Handler]:
+        return {name: unary(method, self._admission) for name, method in methods.items()}
 
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the services, the busiest first: a call asks them in this order."""
         predictions = {
-            "Predict": self._unary(self._predictions.predict),
-            "Classify": self._unary(self._predictions.classify),
-            "Regress": self._unary(self._predictions.regress),
-            "MultiInference": self._unary(self._predictions.multi_inference),
-            "GetModelMetadata": self._unary(self._predictions.get_model_metadata),
+            "Predict": self._predictions.predict,
+            "Classify": self._predictions.classify,
+            "Regress": self._predictions.regress,
+            "MultiInference": self._predictions.multi_inference,
+            "GetModelMetadata": self._predictions.get_model_metadata,
         }
-        models = {"GetModelStatus": self._unary(self._models.get_model_status)}
+        models = {"GetModelStatus": self._models.get_model_status}
+        open_inference = {
+            **self._open_inference.methods(),
+            **self._open_inference_models.methods(),
+            **(self._repository.methods() if self._repository is not None else {}),
+        }
         return (
-            grpc.method_handlers_generic_handler(PREDICTION_SERVICE, predictions),
-            grpc.method_handlers_generic_handler(MODEL_SERVICE, models),
+            grpc.method_handlers_generic_handler(PREDICTION_SERVICE, self._unary(predictions)),
+            grpc.method_handlers_generic_handler(
+                OPEN_INFERENCE_SERVICE,
+                {**self._unary(open_inference), **self._open_inference.streams()},
+            ),
+            grpc.method_handlers_generic_handler(MODEL_SERVICE, self._unary(models)),
             self._health.handler(),
-            *reflection_handlers((PREDICTION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)),
+            *reflection_handlers((*_SERVICES, HEALTH_SERVICE)),
         )
 
 

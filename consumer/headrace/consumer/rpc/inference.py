@@ -35,9 +35,21 @@ class Inference:
         self._default_timeout_seconds = default_timeout_seconds
 
     async def answer(
-        self, route: Route, encoding: Encoding, payload: bytes, context: Context
+        self,
+        route: Route,
+        encoding: Encoding,
+        payload: bytes,
+        context: Context,
+        timeout_seconds: float | None = None,
     ) -> bytes | Fault:
         """Pass one payload to the version that `route` means, and return its answer.
+
+        Args:
+            route: what the request names.
+            encoding: of the payload.
+            payload: the request.
+            context: the call.
+            timeout_seconds: bounds the call beside the client's deadline.
 
         Raises:
             RequestError: the request cannot be routed, or the version's queue is full.
@@ -46,7 +58,7 @@ class Inference:
         worker is dropped.
         """
         with self.acquire(route, context) as serving:
-            calls = Calls(encoding, (payload,), (self.deadline_seconds(context),))
+            calls = Calls(encoding, (payload,), (self.deadline_seconds(context, timeout_seconds),))
             answers = await serving.servable.infer(calls)
         return answers.faults.get(0) or answers.payloads[0]
 
@@ -63,17 +75,19 @@ class Inference:
         context.set_trailing_metadata(self._provenance.of(handle.serving))
         return handle
 
-    def deadline_seconds(self, context: Context) -> float:
-        """Return when a call ends: the client's deadline, or the default when that is nearer.
+    def deadline_seconds(self, context: Context, timeout_seconds: float | None = None) -> float:
+        """Return when a call ends: the nearest of the client's deadline, a timeout, the default.
 
         Units: a reading of the system-wide monotonic clock (`time.monotonic()`).
         """
         # Despite its declared type, None when the client set no deadline.
         left = cast("float | None", context.time_remaining())
-        timeout_seconds = self._default_timeout_seconds
-        if left is not None and left < timeout_seconds:
-            timeout_seconds = left
-        return time.monotonic() + timeout_seconds
+        nearest = self._default_timeout_seconds
+        if left is not None and left < nearest:
+            nearest = left
+        if timeout_seconds is not None and timeout_seconds < nearest:
+            nearest = timeout_seconds
+        return time.monotonic() + nearest
 
 
 def affinity_of(context: Context) -> bytes | None:

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
     reflection_pb2,
 )
 
-from headrace.protos import tensorflow_serving_pb2
+from headrace.protos import open_inference_pb2, tensorflow_serving_pb2
 
 REFLECTION_SERVICE: Final = reflection.SERVICE_NAME
 NEWER_REFLECTION_SERVICE: Final = "grpc.reflection.v1.ServerReflection"
@@ -49,7 +49,7 @@ def public_pool() -> DescriptorPool:
     """Return a pool with every definition that a client may ask for, under its public name."""
     pool = DescriptorPool()
     seen: set[str] = set()
-    for module in (tensorflow_serving_pb2, health_pb2, reflection_pb2):
+    for module in (tensorflow_serving_pb2, open_inference_pb2, health_pb2, reflection_pb2):
         _add(module.DESCRIPTOR, pool, seen)
     return pool
 

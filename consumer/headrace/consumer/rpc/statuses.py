@@ -74,6 +74,17 @@ def pushback(retry_after_seconds: float) -> tuple[tuple[str, str], ...]:
     )
 
 
+async def outcome(method: Method, request: bytes, context: Context) -> bytes | Fault:
+    """Return what a method answers to a request, or why it does not."""
+    try:
+        return await method(request, context)
+    except RequestError as error:
+        return Fault(error.code, str(error))
+    except Exception as error:  # door: our own mistake fails one request, not the node
+        _log.exception("call.failed", door="grpc", code=Code.INTERNAL.name)
+        return Fault(Code.INTERNAL, f"the node failed: {type(error).__name__}")
+
+
 def unary(method: Method, admission: Admission) -> grpc.RpcMethodHandler[bytes, bytes]:
     """Return gRPC's handler of a method that takes bytes and returns bytes, or why not.
 
@@ -98,3 +109,12 @@ def unary(method: Method, admission: Admission) -> grpc.RpcMethodHandler[bytes, 
         return admission.answer(answer)
 
     return grpc.stream_unary_rpc_method_handler(respond)
+
+
+def unserved(reason: str) -> Method:
+    """Return a method that clients know and that is not served, and says why not."""
+
+    async def refuse(request: bytes, context: Context) -> Fault:  # noqa: ARG001 - as every method
+        return Fault(Code.UNIMPLEMENTED, reason)
+
+    return refuse

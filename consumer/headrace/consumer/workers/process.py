@@ -79,7 +79,7 @@ def _batcher(model: Model, order: frames.Load) -> Batcher:
     formats: dict[Encoding, Format] = {
         Encoding.AVRO: Vectorised(Avro(order.model, order.version)),
         Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
-        Encoding.OPEN_INFERENCE: Ordinary(OpenInference(order.model, order.version)),
+        Encoding.OPEN_INFERENCE: Vectorised(OpenInference(order.model, order.version)),
         Encoding.TENSORFLOW_JSON: Ordinary(TensorFlowJson(model.signatures)),
         Encoding.CLASSIFICATION: Ordinary(
             Examples(Classify(), order.model, order.version, model.signatures)

@@ -16,6 +16,7 @@ from headrace.consumer.core.readiness import Phase, Readiness
 from headrace.consumer.core.servable import Servable
 from headrace.consumer.core.serving_map import Serving, ServingMap
 from headrace.consumer.rpc import GrpcDoor, GrpcOptions
+from tests.fakes.repository import FakeRepository
 from tests.fakes.servable import FakeServable, planned_version
 
 OPTIONS: Final = GrpcOptions(host="127.0.0.1", port=0, node="node-1", drain_seconds=5)
@@ -34,6 +35,7 @@ class Rig:
     serving_map: ServingMap = field(default_factory=ServingMap)
     monitor: Monitor = field(default_factory=Monitor)
     readiness: Readiness = field(default_factory=Readiness)
+    repository: FakeRepository = field(default_factory=FakeRepository)
 
     def serve(self, model: str, version: int, *, max_inside: int = 1_000_000) -> FakeServable:
         """Make a version AVAILABLE, and return its servable."""
@@ -53,11 +55,19 @@ class Rig:
         """Return a version that is AVAILABLE."""
         return self.serving_map.model(model).serving[version]
 
+    def door(self) -> GrpcDoor:
+        """Return the door, which is not open yet."""
+        return GrpcDoor(
+            self.serving_map, self.monitor, self.readiness, self.options, self.repository
+        )
+
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[aio.Channel, None]:
         """Open the door, and a channel that bounds nothing."""
-        door = GrpcDoor(self.serving_map, self.monitor, self.readiness, self.options)
-        async with door, aio.insecure_channel(f"127.0.0.1:{door.port}", _UNBOUNDED) as channel:
+        async with (
+            self.door() as door,
+            aio.insecure_channel(f"127.0.0.1:{door.port}", _UNBOUNDED) as channel,
+        ):
             yield channel
 
 

@@ -19,7 +19,12 @@ from grpc_health.v1.health_pb2 import (  # type: ignore[import-untyped]
 from headrace.consumer.core.readiness import Phase
 from tests.integration.consumer.rpc.rig import Rig, refusal
 
-SERVICES = ["", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"]
+SERVICES = [
+    "",
+    "tensorflow.serving.PredictionService",
+    "tensorflow.serving.ModelService",
+    "inference.GRPCInferenceService",
+]
 
 
 def health_stub(channel: aio.Channel) -> Any:  # noqa: ANN401 - grpcio's stub has no types

@@ -15,9 +15,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # ty
     ProtoReflectionDescriptorDatabase,
 )
 
-from headrace.consumer.rpc import GrpcDoor
 from tests.fakes.half_plus_two import predict_request
-from tests.integration.consumer.rpc.rig import OPTIONS, Rig
+from tests.integration.consumer.rpc.rig import Rig
 
 
 def reflected(port: int) -> tuple[list[str], list[float]]:
@@ -42,16 +41,40 @@ def reflected(port: int) -> tuple[list[str], list[float]]:
 
 async def test_client_that_knows_nothing_lists_describes_and_calls(rig: Rig) -> None:
     """Clients such as grpcurl find the public names, and can call by them."""
-    door = GrpcDoor(rig.serving_map, rig.monitor, rig.readiness, OPTIONS)
-    async with door:
+    async with rig.door() as door:
         services, outputs = await asyncio.to_thread(reflected, door.port)
     assert services == [
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
         "tensorflow.serving.ModelService",
         "tensorflow.serving.PredictionService",
     ]
     assert outputs == [2.5]
+
+
+def inferred_by_reflection(port: int) -> bool:
+    """Return whether a server that describes itself says that half_plus_two is ready."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        pool = DescriptorPool(cast("Any", ProtoReflectionDescriptorDatabase(channel)))
+        service = pool.FindServiceByName("inference.GRPCInferenceService")
+        stream = service.methods_by_name["ModelStreamInfer"]
+        assert stream.client_streaming
+        assert stream.server_streaming
+        method = service.methods_by_name["ModelReady"]
+        call = channel.unary_unary(
+            f"/{service.full_name}/{method.name}",
+            GetMessageClass(method.input_type).SerializeToString,
+            GetMessageClass(method.output_type).FromString,
+        )
+        request = cast("Any", GetMessageClass(method.input_type))(name="half_plus_two")
+        return bool(cast("Any", call(request)).ready)
+
+
+async def test_describes_the_open_inference_service(rig: Rig) -> None:
+    """Also its streams, and the messages of all its methods."""
+    async with rig.door() as door:
+        assert await asyncio.to_thread(inferred_by_reflection, door.port)
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

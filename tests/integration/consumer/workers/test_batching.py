@@ -14,7 +14,7 @@ from headrace.consumer.core.calls import Calls, Encoding
 from headrace.consumer.core.codes import Code
 from headrace.protos.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from headrace.schemas.records import Batching, LargeRequests
-from tests.integration.consumer.workers.conftest import Load
+from tests.integration.consumer.conftest import Load
 from tests.integration.consumer.workers.rig import Outcome, ask, avro, one, outputs, proto
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from headrace.consumer.formats.open_inference import SIGNATURE_PARAMETER, OpenInference, Style
 from headrace.consumer.formats.request import Alike, Refused
 from headrace.consumer.formats.tensor_proto import encode_tensor_proto
 from headrace.consumer.platforms.platform import Array
+from headrace.protos.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from headrace.protos.tensorflow_pb2 import TensorProto
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest
 from headrace.schemas import codec
@@ -88,6 +90,46 @@ def packed_predict(form: Form, seed: int) -> bytes:
         ).SerializeToString()
 
     return _predict(form, seed, packed)
+
+
+def packed_infer(form: Form, seed: int) -> bytes:
+    """Return a ModelInferRequest with `raw_input_contents`."""
+    answer = _inferred(form, seed, is_raw=True)
+    return _infer(form, answer, raw=answer.raw_output_contents)
+
+
+def typed_infer(form: Form, seed: int) -> bytes:
+    """Return a ModelInferRequest with `contents`, where there can be some."""
+    answer = _inferred(form, seed, is_raw=False)
+    return _infer(form, answer, raw=answer.raw_output_contents)
+
+
+def _inferred(form: Form, seed: int, *, is_raw: bool) -> ModelInferResponse:
+    """Return an answer whose outputs are the inputs of a request: the fields are the same."""
+    codec = OpenInference("m", 7)
+    # It has no complex numbers.
+    arrays: dict[str, Array] = {
+        alias: filled(np.dtype(np.float32), array.shape, seed) if array.dtype.kind == "c" else array
+        for alias, array in tensors(form, seed).items()
+    }
+    return ModelInferResponse.FromString(codec.write("", arrays, Style("", is_raw=is_raw)))
+
+
+def _infer(form: Form, answer: ModelInferResponse, raw: Sequence[bytes]) -> bytes:
+    request = ModelInferRequest(
+        model_name="m",
+        inputs=[
+            ModelInferRequest.InferInputTensor.FromString(output.SerializeToString())
+            for output in answer.outputs
+        ],
+        raw_input_contents=raw,
+        outputs=[
+            ModelInferRequest.InferRequestedOutputTensor(name=name) for name in form.output_filter
+        ],
+    )
+    if form.signature:
+        request.parameters[SIGNATURE_PARAMETER].string_param = form.signature
+    return request.SerializeToString()
 
 
 def _predict(form: Form, seed: int, encode: Callable[[str, Array], bytes]) -> bytes:

@@ -30,6 +30,7 @@ from headrace.protos.tensorflow_serving_pb2 import (
     RegressionRequest,
     RegressionResponse,
 )
+from headrace.schemas.records import Batching
 from tests.unit.consumer.formats.arithmetic import Arithmetic, signature
 from tests.unit.consumer.formats.calling import FAR, answers, fault
 
@@ -359,7 +360,7 @@ def test_calls_in_both_formats_share_a_run() -> None:
             Encoding.CLASSIFICATION: Ordinary(Examples(Classify(), "m", 7, model.signatures)),
             Encoding.CLASSIFICATION_JSON: Ordinary(ExamplesJson(Classify(), model.signatures)),
         },
-        1024,
+        Batching(),
     )
     message = ClassificationRequest()
     message.input.example_list.examples.extend([Example(), Example()])
@@ -385,7 +386,7 @@ def test_answer_that_cannot_be_keeps_its_code() -> None:
     batcher = Batcher(
         model,
         {Encoding.CLASSIFICATION: Ordinary(Examples(Classify(), "m", 7, model.signatures))},
-        1024,
+        Batching(),
     )
     message = ClassificationRequest()
     message.input.example_list.examples.extend([Example(), Example()])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from headrace.consumer.formats.tensor_proto import (
     encode_tensor_proto,
     from_tensor_proto,
-    varint,
 )
+from headrace.consumer.formats.wire import varint
 from headrace.protos.tensorflow_pb2 import DataType, TensorProto, TensorShapeProto
 
 DType: TypeAlias = Any

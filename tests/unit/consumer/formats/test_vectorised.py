@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import ml_dtypes
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from headrace.consumer.formats import vectorised
 from headrace.consumer.formats.avro import Avro
+from headrace.consumer.formats.open_inference import OpenInference, Style
 from headrace.consumer.formats.ordinary import Ordinary
-from headrace.consumer.formats.request import Alike, Refused
+from headrace.consumer.formats.request import Alike, Format, Refused
 from headrace.consumer.formats.tensorflow_serving import TensorFlowServing
 from headrace.consumer.formats.vectorised import RawCodec, Vectorised
 from headrace.consumer.platforms.platform import Array
@@ -26,6 +27,14 @@ CODECS: dict[str, tuple[Callable[[], RawCodec], Callable[[Form, int], bytes]]] =
     "avro": (lambda: Avro("m", 7), payloads.avro),
     "typed": (lambda: TensorFlowServing("m", 7), payloads.typed_predict),
     "packed": (lambda: TensorFlowServing("m", 7), payloads.packed_predict),
+    "typed infer": (lambda: OpenInference("m", 7), payloads.typed_infer),
+    "packed infer": (lambda: OpenInference("m", 7), payloads.packed_infer),
+}
+STYLES: dict[str, tuple[str, Hashable]] = {
+    "avro": ("avro", None),
+    "TensorFlow Serving": ("typed", None),
+    "Open Inference, typed": ("typed infer", Style("id", is_raw=False)),
+    "Open Inference, packed": ("packed infer", Style("", is_raw=True)),
 }
 FLOATS = np.dtype(np.float32)
 
@@ -55,22 +64,24 @@ outputs_of_one = st.dictionaries(
 
 
 def written(
-    encode: Callable[[str, dict[str, Array], int, None], list[bytes]],
-    outputs: dict[str, Array],
-    count: int,
+    codec: Format, outputs: dict[str, Array], count: int, style: Hashable
 ) -> list[bytes] | str:
     """Return the answers, or why there are none."""
     try:
-        return encode("serving_default", outputs, count, None)
+        return codec.encode("serving_default", outputs, count, style)
     except ValueError as error:
         return str(error)
 
 
-@pytest.mark.parametrize("name", ["avro", "typed"])
+@pytest.mark.parametrize(("name", "style"), STYLES.values(), ids=STYLES)
 @settings(deadline=None, max_examples=300)
 @given(outputs=outputs_of_one, count=st.integers(1, 9), seed=st.integers(0, 99))
 def test_writes_what_the_ordinary_path_writes(
-    name: str, outputs: dict[str, tuple[np.dtype[Any], tuple[int, ...]]], count: int, seed: int
+    name: str,
+    style: Hashable,
+    outputs: dict[str, tuple[np.dtype[Any], tuple[int, ...]]],
+    count: int,
+    seed: int,
 ) -> None:
     """Answers are the same bytes, and what cannot be carried is refused in the same words."""
     codec, _ = CODECS[name]
@@ -80,7 +91,7 @@ def test_writes_what_the_ordinary_path_writes(
             alias: filled(dtype, (count, *shape), seed + turn)
             for alias, (dtype, shape) in outputs.items()
         }
-        assert written(ours.encode, arrays, count) == written(oracle.encode, arrays, count)
+        assert written(ours, arrays, count, style) == written(oracle, arrays, count, style)
 
 
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES.values(), ids=str)
@@ -92,6 +103,18 @@ def test_takes_alike_requests_as_one(dtype: np.dtype[Any], shape: tuple[int, ...
     assert isinstance(alike, Alike)
     assert alike.positions == range(40)
     assert alike.request.inputs["a"].shape == (40, *shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.bool_, np.int8])
+def test_takes_alike_packed_tensors_of_open_inference_as_one(dtype: Any) -> None:  # noqa: ANN401
+    """They are read by columns, beside an empty and a scalar tensor."""
+    kind = np.dtype(dtype)
+    form = Form("", {"a": (kind, (2, 3)), "b": (FLOATS, ()), "c": (FLOATS, (0, 2))})
+    encoded = [payloads.packed_infer(form, seed) for seed in range(40)]
+    [alike] = Vectorised(OpenInference("m", 7)).decode(encoded)
+    assert isinstance(alike, Alike)
+    assert alike.positions == range(40)
+    assert (alike.request.inputs["a"].dtype, alike.request.inputs["a"].shape) == (kind, (40, 2, 3))
 
 
 def test_knows_again_what_it_has_learned() -> None:
