@@ -70,7 +70,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     )
     monitor.observe(status.publish)
     web = HttpDoor(monitor, readiness, HttpOptions(host=settings.host, port=settings.http_port))
-    zygotes = Zygotes(prestart=("tensorflow",))
+    zygotes = Zygotes()
     loader = WorkerLoader(
         ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
         zygotes,
