@@ -70,7 +70,7 @@ class Model(Protocol):
         Args:
             signature: the name of a signature of the model.
             inputs: an array for each input of the signature, of its dtype.
-            outputs: the aliases to compute.
+            outputs: the aliases to compute, at least one.
             timeout_seconds: ends the run where the platform can; None for no bound.
 
         Raises:
