@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -56,7 +57,8 @@ def describes_its_signature(subject: Subject) -> None:
     assert signature.is_batchable
     for specs, alias in ((signature.inputs, "x"), (signature.outputs, "y")):
         assert list(specs) == [alias]
-        assert (specs[alias].dtype, specs[alias].shape) == (np.float32, (None, 1))
+        assert specs[alias].dtype == np.float32
+        assert specs[alias].shape == (None, 1)
 
 
 def encodes_its_signature(subject: Subject) -> None:
@@ -96,7 +98,7 @@ def refuses_shapes_that_do_not_fit(subject: Subject) -> None:
     """They are the caller's fault, and the model goes on."""
     for shape in ((2,), (2, 2), ()):
         inputs = {"x": np.ones(shape, np.float32)}
-        error = failure(lambda given=inputs: subject.half.run("serving_default", given, ["y"], 1.0))
+        error = failure(partial(subject.half.run, "serving_default", inputs, ["y"], 1.0))
         assert error.code is Code.INVALID_ARGUMENT, (shape, error.code, error.message)
         assert "x" in error.message, error.message
     subject.half.run("serving_default", ONE_ROW, ["y"], 1.0)
