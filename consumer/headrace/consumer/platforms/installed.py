@@ -17,11 +17,12 @@ from headrace.consumer.platforms.platform import Platform
 
 GROUP: Final = "headrace.platforms"
 _PACKAGE: Final = "headrace.consumer.platforms"
-_OWN: Final = {
+OWN: Final = {
     "tensorflow": (f"{_PACKAGE}.saved_model:PLATFORM", "serving"),
     "onnx": (f"{_PACKAGE}.onnx_model:PLATFORM", "onnx"),
     "python": (f"{_PACKAGE}.python_class:PLATFORM", "serving"),
 }
+"""Our own platforms: where each is, and the extra that brings what it needs."""
 # Their runtimes raise what the contract says and give what the signature says.
 _TRUSTED: Final = frozenset({"tensorflow", "onnx"})
 
@@ -39,7 +40,7 @@ def installed_platforms() -> Installed:
 
     Our own are known also where no metadata tells of them, as in a source tree.
     """
-    platforms = {name: EntryPoint(name, value, GROUP) for name, (value, _) in _OWN.items()}
+    platforms = {name: EntryPoint(name, value, GROUP) for name, (value, _) in OWN.items()}
     refused: list[EntryPoint] = []
     for entry in entry_points(group=GROUP):
         taken = platforms.setdefault(entry.name, entry)
@@ -87,7 +88,7 @@ def platform_named(name: str) -> Platform:
 
 
 def _advice(entry: EntryPoint) -> str:
-    if entry.name in _OWN:
-        return f"install headrace[{_OWN[entry.name][1]}]"
+    if entry.name in OWN:
+        return f"install headrace[{OWN[entry.name][1]}]"
     package = entry.dist.name if entry.dist else "the package that brings it"
     return f"install {package} with what it needs"

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ class _Instance(Protocol):
     inputs: Mapping[str, tuple[str, Sequence[int | None] | None]]
     outputs: Mapping[str, tuple[str, Sequence[int | None] | None]]
 
-    def predict(self, inputs: dict[str, Array]) -> dict[str, Array]: ...
+    def predict(self, inputs: dict[str, Array]) -> object: ...
 
 
 class PythonModel(Model):
@@ -67,7 +66,7 @@ class PythonModel(Model):
     ) -> dict[str, Array]:
         """Call `predict`; see `platform.Model.run`."""
         # Copies: they can be written to, and what is written reaches no other request.
-        given: object = self._instance.predict({a: np.array(x) for a, x in inputs.items()})
+        given = self._instance.predict({a: np.array(x) for a, x in inputs.items()})
         if not isinstance(given, Mapping):
             raise TypeError(f"predict returned {type(given).__name__}; expected a dict of arrays")
         by_alias = cast("Mapping[str, Array]", given)
@@ -83,8 +82,6 @@ class PythonPlatform(Platform):
 
     def load(self, path: str, options: LoadOptions) -> PythonModel:  # noqa: ARG002 - its own affair
         """Import `model.py` of a folder and make a `Model`; see `platform.Platform.load`."""
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)  # The worker ends without flushing it.
         # The artefact's folder has a digest to keep.
         sys.dont_write_bytecode = True
         sys.path.insert(0, path)

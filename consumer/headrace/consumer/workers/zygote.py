@@ -157,8 +157,7 @@ def _fit_platform(name: str) -> Platform:
     if threads != 1:
         raise ModelRejected(
             f"platform {name} has {threads} threads after its import, expected 1: "
-            "set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1, and keep sitecustomize from "
-            "starting threads"
+            "keep the platform, what it imports and sitecustomize from starting threads"
         )
     return platform
 

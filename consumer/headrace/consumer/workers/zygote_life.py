@@ -96,7 +96,8 @@ class ZygoteLife:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # Not from the working folder: a stray tensorflow.py must not be the platform.
-                *("-P", "-m", _MODULE, "--platform", platform),
+                # Unbuffered: a worker ends without writing what is left of what a model printed.
+                *("-P", "-u", "-m", _MODULE, "--platform", platform),
                 *("--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

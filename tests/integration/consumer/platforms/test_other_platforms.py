@@ -50,12 +50,15 @@ async def zygotes() -> AsyncGenerator[Zygotes]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> ArtifactCache:
+    """An empty cache."""
+    return ArtifactCache(tmp_path_factory.mktemp("cache"), max_bytes=2**30)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def loader(
-    zygotes: Zygotes, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[WorkerLoader]:
+async def loader(zygotes: Zygotes, cache: ArtifactCache) -> AsyncGenerator[WorkerLoader]:
     """A loader with a cache of its own."""
-    cache = ArtifactCache(tmp_path_factory.mktemp("cache"), max_bytes=2**30)
     options = WorkerOptions(load_timeout_seconds=60.0, hang_grace_seconds=0.2)
     async with WorkerLoader(cache, zygotes, options) as opened:
         yield opened
@@ -266,18 +269,18 @@ async def test_a_class_that_cannot_be_used_says_why(
 
 
 async def test_nothing_is_written_into_the_artefact(
-    load: Load, loader: WorkerLoader, tmp_path: Path
+    load: Load, cache: ArtifactCache, tmp_path: Path
 ) -> None:
     """It has a digest to keep: what Python compiles stays out of it."""
     await load("python", "half_plus_two")
     record = planned("python", "half_plus_two", tmp_path).record
-    folder = await loader._cache.fetch(record.uri, record.digest)
+    folder = await cache.fetch(record.uri, record.digest)
     assert sorted(each.name for each in folder.iterdir()) == [
         "model.py",
         "numbers_of_mine.py",
         "two.txt",
     ]
-    loader._cache.release(record.digest)
+    cache.release(record.digest)
 
 
 async def test_zygotes_have_one_thread_and_are_there_when_wanted(
