@@ -52,10 +52,10 @@ def test_dtypes_are_those_that_requests_carry() -> None:
     for dtype, number in DTYPES.items():
         array = np.full(1, b"", object) if dtype.kind == "O" else np.zeros(1, dtype)
         assert TensorProto.FromString(encode_tensor_proto("y", array)).dtype == number
-    for number in DataType.values():
-        if number not in DTYPES.values():
+    for name, other in DataType.items():
+        if other not in DTYPES.values():
             with pytest.raises(ValueError, match="is not supported"):
-                from_tensor_proto(TensorProto(dtype=number))
+                from_tensor_proto(TensorProto(dtype=name))
 
 
 @pytest.mark.parametrize(
