@@ -8,7 +8,7 @@
     kinds            half float16 [n], flag bool [n], whole int64 [n] → the same
     endless          x float32 [n] → never
     picky            x int64 [n] → y = x, and a failure where x is 100 or more
-    two_batches      x float32 [n, 1], table float32 [m, 1] → y = x, rows = table
+    two_batches      x float32 [n, 1], table float32 [m, 1] → y = x + sum of table, rows = table
     brain            x bfloat16 [n] → the same, which nobody can feed
 """
 
@@ -135,7 +135,8 @@ def _picky() -> onnx.GraphProto:
 def _two_batches() -> onnx.GraphProto:
     return helper.make_graph(
         [
-            helper.make_node("Identity", ["x"], ["y"]),
+            helper.make_node("ReduceSum", ["table"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["x", "sum"], ["y"]),
             helper.make_node("Identity", ["table"], ["rows"]),
         ],
         "two_batches",

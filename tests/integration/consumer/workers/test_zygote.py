@@ -127,12 +127,12 @@ async def test_a_platform_is_imported_once_it_is_expected(tmp_path: Path, store:
     """Before there is a load slot; what is not known here is left to the load to tell."""
     cache = ArtifactCache(tmp_path, max_bytes=2**30)
     planned = publish(model("half_plus_two"), store)
-    async with asyncio.timeout(60), Zygotes() as zygotes, WorkerLoader(cache, zygotes) as loader:
-        assert zygotes.pid("python") is None
-        for platform in ("python", "python", "no-such-platform"):
-            loader.expect(replace(planned, record=replace(planned.record, platform=platform)))
-        worker = await zygotes.fork("python")
-        worker.stream.close()
+    async with asyncio.timeout(60), Zygotes() as zygotes:
+        async with WorkerLoader(cache, zygotes) as loader:
+            assert zygotes.pid("python") is None
+            for platform in ("python", "python", "no-such-platform"):
+                loader.expect(replace(planned, record=replace(planned.record, platform=platform)))
+        # Leaving the loader waits for what it has begun.
         assert zygotes.pid("python") is not None
         assert zygotes.pid("tensorflow") is None
 
