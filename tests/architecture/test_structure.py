@@ -40,7 +40,7 @@ def test_every_portion_is_typed_and_importable(portion: str) -> None:
     [
         ("import headrace.publisher", {"grpc", "tensorflow", "aiohttp", "msgspec"}),
         ("import headrace.publisher.models", {"grpc", "tensorflow"}),
-        ("import headrace.consumer.node", {"tensorflow"}),
+        ("import headrace.consumer.node", {"tensorflow", "onnxruntime"}),
         ("import headrace.consumer.core.manager", {"aiokafka", "fastavro", "grpc", "numpy"}),
         ("import headrace.cli.main", {"aiokafka", "grpc", "tensorflow", "numpy"}),
     ],

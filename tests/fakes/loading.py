@@ -65,6 +65,9 @@ class ScriptedLoader:
         self.most_running = 0
         self._pending: dict[ServableId, asyncio.Future[LoadError | None]] = {}
 
+    def expect(self, planned: PlannedVersion) -> None:
+        """Nothing has to be got ready."""
+
     async def load(
         self, planned: PlannedVersion, batching: Batching, *, yields_cpu: bool
     ) -> EchoServable:

@@ -173,6 +173,9 @@ class FakeLoader:
     failures: dict[int, LoadError] = field(default_factory=dict[int, LoadError])
     loaded: list[FakeServable] = field(default_factory=list[FakeServable])
 
+    def expect(self, planned: PlannedVersion) -> None:
+        """Nothing has to be got ready."""
+
     async def load(
         self,
         planned: PlannedVersion,

@@ -40,6 +40,7 @@ class Change:
     what: str
     details: str = ""
     version: int | None = None
+    platform: str = ""
     digest: str = ""
     publisher: str = ""
 
@@ -56,6 +57,7 @@ class Change:
             "what": self.what,
             "version": self.version,
             "details": self.details,
+            "platform": self.platform or None,
             "digest": self.digest or None,
             "publisher": self.publisher or None,
         }
@@ -95,6 +97,7 @@ def _version_change(entry: ControlEntry, number: bytes) -> Change:
         what="retired" if is_retired else "published",
         details="" if is_retired else record.uri,
         version=record.version,
+        platform=record.platform,
         digest=record.digest,
         publisher=record.publisher,
     )
@@ -156,7 +159,7 @@ def _settings(config: ModelConfig) -> dict[str, str]:
 
 def render(found: Sequence[Change]) -> Table:
     """Return the changes as a table."""
-    table = Table("offset", "time", "what", "version", "digest", "publisher", "details")
+    table = Table("offset", "time", "what", "version", "platform", "digest", "publisher", "details")
     table.box, table.pad_edge = None, False
     for change in found:
         style = "red" if change.what == "unreadable" else ""
@@ -166,6 +169,7 @@ def render(found: Sequence[Change]) -> Table:
             change.time,
             Text(change.what, style=style),
             version,
+            Text(change.platform),
             change.digest[:_SHOWN_DIGEST],
             Text(change.publisher),
             Text(change.details, style=style),

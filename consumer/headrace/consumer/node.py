@@ -79,7 +79,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     )
     monitor.observe(status.publish)
     web = HttpDoor(monitor, readiness, http_options(settings, certificates))
-    zygotes = Zygotes(prestart=("tensorflow",))
+    zygotes = Zygotes()
     loader = WorkerLoader(
         ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
         zygotes,

@@ -134,7 +134,7 @@ async def _loaded(
     cache = ArtifactCache(settings.cache_dir, settings.cache_max_bytes)
     workers = worker_options(settings)
     began = time.monotonic()
-    async with Zygotes(prestart=()) as zygotes, WorkerLoader(cache, zygotes, workers) as loader:
+    async with Zygotes() as zygotes, WorkerLoader(cache, zygotes, workers) as loader:
         servable = await loader.load(planned, batching, yields_cpu=False)
         watch.loaded(time.monotonic() - began)
         async with asyncio.TaskGroup() as tasks:

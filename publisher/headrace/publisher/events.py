@@ -13,6 +13,7 @@ class Published:
 
     model: str
     version: int
+    platform: str
     digest: str
     uri: str
     control_offset: int

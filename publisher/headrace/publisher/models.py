@@ -70,12 +70,13 @@ class ModelPublisher:
         version: int | None,
         path: str | os.PathLike[str],
         *,
+        platform: str | None = None,
         wait: Wait | None = None,
         timeout: float = 60.0,
         metadata: Mapping[str, str] | None = None,
         on_progress: OnProgress = ignore,
     ) -> Published:
-        """Publish the SavedModel at `path` as a version of `model`.
+        """Publish the model at `path` as a version of `model`.
 
         A version number always means the same bytes. Publishing the same bytes under it again is
         fine (and brings a retired version back); other bytes are refused until the version is
@@ -84,7 +85,9 @@ class ModelPublisher:
         Args:
             model: the model's name.
             version: the version's number; None takes the one after the highest in the log.
-            path: the folder of the SavedModel. It must not change meanwhile.
+            path: the folder of the model. It must not change meanwhile.
+            platform: what loads it: `tensorflow`, `onnx`, `python`, or one that the nodes have
+                besides; None finds out by the files.
             wait: `any` returns when one live node serves the version, `fleet` when all do.
             timeout: seconds for the event, and again for the wait; hashing and storing take
                 what they take.
@@ -104,7 +107,7 @@ class ModelPublisher:
         configuration.check_name(model)
         if version is not None:
             configuration.check_number(version)
-        artifact = await examine(path, on_progress)
+        artifact = await examine(path, platform, on_progress)
         # Asked before the bytes are copied, and again before the event is written.
         Known.of(await self._log.read()).number(model, version, artifact.manifest.digest)
         uri = await in_thread(
@@ -120,6 +123,7 @@ class ModelPublisher:
         return Published(
             model=model,
             version=record.version,
+            platform=record.platform,
             digest=record.digest,
             uri=uri,
             control_offset=event.offset,
@@ -235,6 +239,7 @@ def _wish(
     return ModelVersion(
         model=model,
         version=1,
+        platform=artifact.platform,
         uri=uri,
         digest=artifact.manifest.digest,
         size_bytes=artifact.manifest.size_bytes,

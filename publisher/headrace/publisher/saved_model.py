@@ -6,10 +6,8 @@ serve, variables that are not all there. What only loading can tell is left to t
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,72 +23,25 @@ _INDEX: Final = "variables.index"
 _SHARD: Final = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedModelSummary:
-    """What a publisher tells of a SavedModel: its folder and the signatures it can be asked by."""
-
-    path: Path
-    signatures: tuple[str, ...]
-
-
-def inspect(path: str | os.PathLike[str]) -> SavedModelSummary:
-    """Return what the SavedModel at `path` offers.
+def signatures(folder: Path) -> tuple[str, ...]:
+    """Return the names of the signatures of the SavedModel in a folder.
 
     Raises:
         InvalidModel: it cannot be served; the message names the file and what to do.
 
     Source: SavedModel layout of TensorFlow 2.21, as `tensorflow/cc/saved_model/loader.cc` reads it.
     """
-    folder = Path(path).expanduser()
-    try:
-        _check_folder(folder)
-        serve = _serve_graph(folder, _parse(folder / GRAPH_FILE))
-        signatures = tuple(sorted(set(serve.signature_def) - {INIT_SIGNATURE}))
-        if not signatures:
-            raise InvalidModel(
-                f"the SavedModel in {folder} has no signature to call: save it with "
-                "signatures={'serving_default': …}, or with Keras' model.export()"
-            )
-        _check_variables(folder / "variables")
-    except OSError as error:
+    if not (folder / GRAPH_FILE).is_file():
+        raise InvalidModel(f"{folder} is not a SavedModel: it has no {GRAPH_FILE}")
+    serve = _serve_graph(folder, _parse(folder / GRAPH_FILE))
+    names = tuple(sorted(set(serve.signature_def) - {INIT_SIGNATURE}))
+    if not names:
         raise InvalidModel(
-            f"cannot read {error.filename or folder}: {error.strerror or error}: check the path "
-            "and its permissions"
-        ) from error
-    return SavedModelSummary(path=folder.absolute(), signatures=signatures)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.exists():
-        raise InvalidModel(f"there is nothing at {folder}: give the folder of a SavedModel")
-    if not folder.is_dir():
-        meant = f": did you mean its folder, {folder.parent}?" if folder.name == GRAPH_FILE else ""
-        raise InvalidModel(f"{folder} is a file, not the folder of a SavedModel{meant}")
-    if (folder / GRAPH_FILE).is_file():
-        return
-    versions = [int(child.name) for child in folder.iterdir() if _is_version(child)]
-    if versions:
-        raise InvalidModel(
-            f"{folder} is a folder of versions, not a SavedModel: did you mean "
-            f"{folder / str(max(versions))}?"
+            f"the SavedModel in {folder} has no signature to call: save it with "
+            "signatures={'serving_default': …}, or with Keras' model.export()"
         )
-    if (folder / "saved_model.pbtxt").is_file():
-        raise InvalidModel(
-            f"the SavedModel in {folder} is in text form: save it in binary form ({GRAPH_FILE})"
-        )
-    raise InvalidModel(
-        f"{folder} is not a SavedModel: it has no {GRAPH_FILE}; it holds {_shown(folder)}"
-    )
-
-
-def _is_version(child: Path) -> bool:
-    return child.name.isdecimal() and (child / GRAPH_FILE).is_file()
-
-
-def _shown(folder: Path, limit: int = 5) -> str:
-    names = sorted(child.name for child in folder.iterdir())
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more if names else "nothing"
+    _check_variables(folder / "variables")
+    return names
 
 
 def _parse(graph_file: Path) -> SavedModel:

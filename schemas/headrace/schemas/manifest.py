@@ -171,7 +171,12 @@ def _check_no_file_is_a_folder(paths: Mapping[str, FileEntry]) -> None:
             end = path.find("/", end + 1)
 
 
-def scan(folder: Path, on_progress: Callable[[int], None] | None = None) -> Manifest:
+def scan(
+    folder: Path,
+    on_progress: Callable[[int], None] | None = None,
+    *,
+    skips: AbstractSet[str] = frozenset(),
+) -> Manifest:
     """Return the manifest of the files below `folder`, each read once, in sorted order.
 
     Empty folders are not listed. The folder itself may be a symbolic link; nothing in it may be
@@ -180,13 +185,14 @@ def scan(folder: Path, on_progress: Callable[[int], None] | None = None) -> Mani
     Args:
         folder: the artefact.
         on_progress: told how many bytes were hashed since it was last told.
+        skips: names of folders that are left out, wherever they are.
 
     Raises:
         ValueError: the folder holds something that an artefact cannot hold, or changed meanwhile.
         OSError: the folder or a file in it cannot be read.
     """
     paths: list[str] = []
-    for path in _walk(folder, ""):
+    for path in _walk(folder, "", skips):
         # Checked before anything is hashed: hashing may take minutes.
         check_path(path)
         paths.append(path)
@@ -197,7 +203,7 @@ def scan(folder: Path, on_progress: Callable[[int], None] | None = None) -> Mani
     return Manifest({path: _hash(folder / path, on_progress) for path in sorted(paths)})
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[str]:
+def _walk(folder: Path, prefix: str, skips: AbstractSet[str]) -> Iterator[str]:
     """Yield the relative paths of the files below `folder`, whose own is `prefix`."""
     with os.scandir(folder / prefix) as entries:
         for entry in entries:
@@ -205,7 +211,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
             if entry.is_symlink():
                 raise ValueError(f"{path!r} in {folder} is a symbolic link; copy what it points to")
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(folder, f"{path}/")
+                if entry.name not in skips:
+                    yield from _walk(folder, f"{path}/", skips)
             elif not entry.is_file(follow_symlinks=False):
                 raise ValueError(f"{path!r} in {folder} is a device, pipe or socket, not a file")
             else:

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.publisher.artifact import examine
 from headrace.publisher.errors import InvalidModel
-from headrace.publisher.saved_model import inspect
+from headrace.publisher.model_folder import inspect
 
 # In a process of its own: this one stays free of TensorFlow, as a publisher is.
 SAVE = """

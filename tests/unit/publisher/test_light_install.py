@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"tensorflow", "grpc", "keras", "aiohttp", "msgspec", "headrace.consumer"}
+HEAVY = {"onnxruntime", "tensorflow", "grpc", "keras", "aiohttp", "msgspec", "headrace.consumer"}
 
 
 def run(script: str) -> str:
@@ -46,7 +46,7 @@ def test_looking_a_model_over_loads_nothing_heavy() -> None:
 import sys, tempfile
 from pathlib import Path
 from headrace.protos.saved_model_pb2 import SavedModel
-from headrace.publisher.saved_model import inspect
+from headrace.publisher.model_folder import inspect
 model = SavedModel()
 graph = model.meta_graphs.add()
 graph.meta_info_def.tags.append("serve")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.publisher.errors import InvalidModel
-from headrace.publisher.saved_model import inspect
+from headrace.publisher.model_folder import inspect
 from tests.fakes.saved_models import write_saved_model
 
 
@@ -61,7 +61,7 @@ SECOND_SHARD = "variables/variables.data-00001-of-00002"
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (_remove("saved_model.pb"), r"not a SavedModel: it has no saved_model.pb; it holds vari"),
+        (_remove("saved_model.pb"), r"is not a model: it holds variables, and no saved_model.pb"),
         (_truncate, r"saved_model.pb is truncated or not a SavedModel"),
         (_write("saved_model.pb", b"\xff\xfe no protobuf"), r"truncated or not a SavedModel"),
         (_write("saved_model.pb", b""), r"saved_model.pb holds no graph \(0 bytes\)"),

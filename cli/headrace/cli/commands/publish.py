@@ -29,6 +29,14 @@ _Wait = Annotated[
     Literal["any", "fleet"] | None,
     typer.Option("--wait", help="Return once one live node serves the version, or all do."),
 ]
+_Platform = Annotated[
+    str | None,
+    typer.Option(
+        "--platform",
+        metavar="NAME",
+        help="What loads it: tensorflow, onnx, python or another. Default: what its files say.",
+    ),
+]
 _Metadata = Annotated[
     list[str] | None,
     typer.Option("--metadata", metavar="KEY=VALUE", help="Free text to go with the version."),
@@ -37,9 +45,10 @@ _Metadata = Annotated[
 
 def publish(
     model: Annotated[str, typer.Argument(help="The model's name.")],
-    path: Annotated[str, typer.Argument(help="The folder of the SavedModel.")],
+    path: Annotated[str, typer.Argument(help="The folder of the model.")],
     *,
     version: _Version = None,
+    platform: _Platform = None,
     wait: _Wait = None,
     timeout: Timeout = 60.0,
     store: Store = None,
@@ -67,6 +76,7 @@ def publish(
                 model,
                 version,
                 path,
+                platform=platform,
                 wait=wait,
                 timeout=timeout,
                 metadata=texts,

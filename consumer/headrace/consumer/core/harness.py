@@ -111,6 +111,7 @@ class Harness:
 
         Cancellation: a load is ended and what was loaded is unloaded without draining.
         """
+        loader.expect(self.planned)
         await self._first(self._may_load.wait())
         servable = await self._load(loader, slots, is_serving)
         if servable is None:

@@ -55,6 +55,10 @@ class Servable(Protocol):
 class Loader(Protocol):
     """Turns a planned version into a servable."""
 
+    def expect(self, planned: PlannedVersion) -> None:
+        """Get ready for the load of a version that is wanted; returns at once."""
+        ...
+
     async def load(
         self, planned: PlannedVersion, batching: Batching, *, yields_cpu: bool
     ) -> Servable:

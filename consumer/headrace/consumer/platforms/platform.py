@@ -1,26 +1,31 @@
 """The contract of a platform: what loads a model and what a loaded model can do.
 
-Owns the Protocols, the description of signatures, and the table of platform names; it imports no
-platform until one is named.
+Owns the Protocols and the error that crosses them; `installed` finds platforms by name.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import NamedTuple, Protocol
 
 from headrace.consumer.core.calls import Calls
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import ModelRejected
+from headrace.consumer.platforms.signature import (
+    Array,
+    Signature,
+    TensorSpec,
+    encode_signatures,
+)
 
-Array: TypeAlias = npt.NDArray[Any]
-
-_MODULES: Final = {"tensorflow": "headrace.consumer.platforms.saved_model"}
+__all__ = [
+    "Array",
+    "LoadOptions",
+    "Model",
+    "Platform",
+    "PlatformError",
+    "Signature",
+    "TensorSpec",
+]
 
 
 class PlatformError(Exception):
@@ -32,42 +37,6 @@ class PlatformError(Exception):
         self.message = message
 
 
-class TensorSpec(NamedTuple):
-    """What a signature declares of one tensor.
-
-    Shapes: `shape` is None for an unknown rank; an unknown dimension is None. Strings have dtype
-    object and hold bytes.
-    """
-
-    alias: str
-    dtype: np.dtype[Any]
-    shape: tuple[int | None, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """One callable entry of a model: named inputs and outputs.
-
-    `defaults` are the arrays of inputs that a request may leave out. `is_batchable` holds when
-    every input and every output declares an unknown first dimension, so that rows of several
-    requests may be run as one.
-    """
-
-    name: str
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, TensorSpec]
-    defaults: Mapping[str, Array] = field(default_factory=dict[str, Array])
-    is_batchable: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        specs = [*self.inputs.values(), *self.outputs.values()]
-        object.__setattr__(
-            self,
-            "is_batchable",
-            bool(self.inputs) and all(s.shape and s.shape[0] is None for s in specs),
-        )
-
-
 class LoadOptions(NamedTuple):
     """How a platform may use the machine."""
 
@@ -76,20 +45,18 @@ class LoadOptions(NamedTuple):
 
 
 class Model(Protocol):
-    """A loaded model.
+    """A loaded model. Inherit from it to give `signatures` and `run` only.
 
     **Concurrency:** one caller at a time.
     """
 
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        """The signatures by name."""
-        ...
+    signatures: Mapping[str, Signature]
+    """The signatures by name."""
 
     @property
     def signature_def(self) -> bytes:
         """The signatures as an encoded `tensorflow.serving.SignatureDefMap`."""
-        ...
+        return encode_signatures(self.signatures)
 
     def run(
         self,
@@ -103,7 +70,7 @@ class Model(Protocol):
         Args:
             signature: the name of a signature of the model.
             inputs: an array for each input of the signature, of its dtype.
-            outputs: the aliases to compute.
+            outputs: the aliases to compute, at least one.
             timeout_seconds: ends the run where the platform can; None for no bound.
 
         Raises:
@@ -118,7 +85,7 @@ class Model(Protocol):
         Raises:
             PlatformError: the recording cannot be read (DATA_LOSS).
         """
-        ...
+        return iter(())
 
 
 class Platform(Protocol):
@@ -126,7 +93,7 @@ class Platform(Protocol):
 
     def preload(self) -> None:
         """Import what a first load would import; start no thread and run nothing."""
-        ...
+        return
 
     def load(self, path: str, options: LoadOptions) -> Model:
         """Load the model in a folder.
@@ -135,27 +102,3 @@ class Platform(Protocol):
             PlatformError: the platform refused it.
         """
         ...
-
-
-def platform_named(name: str) -> Platform:
-    """Import and return a platform.
-
-    Raises:
-        ModelRejected: there is none of that name, or it cannot be imported here.
-    """
-    module_name = _MODULES.get(name)
-    if module_name is None:
-        known = ", ".join(sorted(_MODULES))
-        raise ModelRejected(f"platform {name!r} is not known here; known platforms are: {known}")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ModelRejected(
-            f"platform {name} cannot be imported: {error}; install headrace[serving]"
-        ) from error
-    return cast("Platform", module.PLATFORM)
-
-
-def known_platforms() -> frozenset[str]:
-    """Return the names that `platform_named` knows."""
-    return frozenset(_MODULES)

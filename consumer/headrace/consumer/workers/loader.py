@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Self
 import structlog
 
 from headrace.consumer.artifacts.cache import ArtifactCache
-from headrace.consumer.core.errors import LoadTimedOut
+from headrace.consumer.core.errors import LoadError, LoadTimedOut
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.core.plan import PlannedVersion
 from headrace.consumer.workers import frames
@@ -43,6 +44,7 @@ class WorkerLoader:
         self._threads = self._options.intra_op_threads or len(os.sched_getaffinity(0))
         self._tasks = asyncio.TaskGroup()
         self._lives: set[asyncio.Task[None]] = set()
+        self._expected: set[str] = set()
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -57,6 +59,18 @@ class WorkerLoader:
         for life in self._lives:
             life.cancel()
         await self._tasks.__aexit__(kind, error, traceback)
+
+    def expect(self, planned: PlannedVersion) -> None:
+        """Start the zygote of a platform that is wanted for the first time."""
+        platform = planned.record.platform
+        if platform not in self._expected:
+            self._expected.add(platform)
+            self._tasks.create_task(self._begin(platform), name=f"zygote {platform}")
+
+    async def _begin(self, platform: str) -> None:
+        # What is wrong is told by the load that follows.
+        with contextlib.suppress(LoadError, OSError):
+            await self._zygotes.start(platform)
 
     async def load(
         self, planned: PlannedVersion, batching: Batching, *, yields_cpu: bool

@@ -23,7 +23,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from headrace.consumer.core.errors import ModelRejected
-from headrace.consumer.platforms.platform import Platform, platform_named
+from headrace.consumer.platforms.installed import platform_named
+from headrace.consumer.platforms.platform import Platform
 from headrace.consumer.workers import control, kernel, process
 
 _CRASHED: Final = 70
@@ -152,13 +153,11 @@ def _fit_platform(name: str) -> Platform:
     """
     with _held_back_stderr():
         platform = platform_named(name)
-        platform.preload()
     threads = kernel.thread_count()
     if threads != 1:
         raise ModelRejected(
             f"platform {name} has {threads} threads after its import, expected 1: "
-            "set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1, and keep sitecustomize from "
-            "starting threads"
+            "keep the platform, what it imports and sitecustomize from starting threads"
         )
     return platform
 

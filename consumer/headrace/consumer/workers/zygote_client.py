@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from headrace.consumer.core.errors import LoadCrashed, LoadTimedOut, ModelRejected
-from headrace.consumer.platforms.platform import known_platforms
+import structlog
+
+from headrace.consumer.core.errors import LoadCrashed, LoadTimedOut
+from headrace.consumer.platforms.installed import installed_platforms, require_platform
 from headrace.consumer.workers.zygote_life import WorkerProcess, ZygoteLife
+
+log = structlog.get_logger()
 
 
 class Zygote:
@@ -100,20 +103,19 @@ class Zygote:
 
 
 class Zygotes:
-    """One zygote a platform: those of `prestart` at once, others when first asked for.
+    """One zygote a platform, started when it is first asked for.
 
     **Concurrency:** event loop only.
     """
 
-    def __init__(self, *, prestart: Sequence[str] = ("tensorflow",)) -> None:
-        self._prestart = prestart
+    def __init__(self) -> None:
         self._zygotes: dict[str, Zygote] = {}
         self._stack = contextlib.AsyncExitStack()
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        for platform in self._prestart:
-            await self._zygote(platform)
+        for entry in installed_platforms().refused:
+            log.warning("platform.refused", platform=entry.name, entry_point=entry.value)
         return self
 
     async def __aexit__(
@@ -130,12 +132,16 @@ class Zygotes:
         Raises:
             ModelRejected: also when no platform has that name.
         """
-        if platform not in known_platforms():
-            known = ", ".join(sorted(known_platforms()))
-            raise ModelRejected(
-                f"platform {platform!r} is not known here; known platforms are: {known}"
-            )
         return await (await self._zygote(platform)).fork()
+
+    async def start(self, platform: str) -> None:
+        """Begin to import a platform, so that the first `fork` has less to wait for.
+
+        Raises:
+            ModelRejected: no platform has that name.
+            LoadCrashed: the zygotes are closed.
+        """
+        await self._zygote(platform)
 
     def pid(self, platform: str) -> int | None:
         """Return the process id of a platform's zygote, or None when it does not run."""
@@ -143,6 +149,7 @@ class Zygotes:
         return zygote.pid if zygote else None
 
     async def _zygote(self, platform: str) -> Zygote:
+        require_platform(platform)
         async with self._opening:
             if platform not in self._zygotes:
                 zygote = Zygote(platform)

@@ -26,7 +26,13 @@ log = structlog.get_logger()
 _MODULE: Final = "headrace.consumer.workers.zygote"
 _STOP_SECONDS: Final = 5.0
 # One thread after the import is what makes forking safe; the workers' own pools are set per load.
-_ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# onnxruntime's wheels start another one, which tells their maker of every session.
+_ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
 # Without a GPU driver TensorFlow says so as an error, anew in every worker; what is wrong with a
 # model comes as an exception, and is not lost by leaving its errors out of the log.
 _HAS_GPU_DRIVER: Final = Path("/proc/driver/nvidia").exists()
@@ -90,7 +96,8 @@ class ZygoteLife:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # Not from the working folder: a stray tensorflow.py must not be the platform.
-                *("-P", "-m", _MODULE, "--platform", platform),
+                # Unbuffered: a worker ends without writing what is left of what a model printed.
+                *("-P", "-u", "-m", _MODULE, "--platform", platform),
                 *("--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -40,10 +40,10 @@ LOADING = """
 import sys
 import numpy as np
 from headrace.consumer.core.codes import Code
-from headrace.consumer.platforms.platform import LoadOptions, PlatformError, platform_named
+from headrace.consumer.platforms.installed import platform_named
+from headrace.consumer.platforms.platform import LoadOptions, PlatformError
 
 platform = platform_named("tensorflow")
-platform.preload()
 
 def load(path):
     return platform.load(path, LoadOptions(1, 1))

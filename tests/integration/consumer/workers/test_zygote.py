@@ -8,11 +8,14 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from headrace.consumer.artifacts.cache import ArtifactCache
 from headrace.consumer.core.errors import ModelRejected
+from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.zygote_client import Zygote, Zygotes
 from tests.integration.consumer.conftest import Load
 from tests.integration.consumer.workers.rig import ask, avro, column, outputs, publish
@@ -117,3 +120,37 @@ def test_the_node_never_imports_tensorflow() -> None:
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@on_the_module_loop
+async def test_a_platform_is_imported_once_it_is_expected(tmp_path: Path, store: Path) -> None:
+    """Before there is a load slot; what is not known here is left to the load to tell."""
+    cache = ArtifactCache(tmp_path, max_bytes=2**30)
+    planned = publish(model("half_plus_two"), store)
+    async with asyncio.timeout(60), Zygotes() as zygotes:
+        async with WorkerLoader(cache, zygotes) as loader:
+            assert zygotes.pid("python") is None
+            for platform in ("python", "python", "no-such-platform"):
+                loader.expect(replace(planned, record=replace(planned.record, platform=platform)))
+        # Leaving the loader waits for what it has begun.
+        assert zygotes.pid("python") is not None
+        assert zygotes.pid("tensorflow") is None
+
+
+@on_the_module_loop
+async def test_a_platform_with_threads_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform of another package that starts one when it is imported could not be forked."""
+    metadata = tmp_path / "busy-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: busy\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[headrace.platforms]\nbusy = busy:PLATFORM\n")
+    (tmp_path / "busy.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "class PLATFORM:\n  preload = staticmethod(lambda: None)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*filter(None, sys.path), str(tmp_path)]))
+    async with asyncio.timeout(60), Zygote("busy") as zygote:
+        with pytest.raises(ModelRejected, match="platform busy has 2 threads after its import"):
+            await zygote.fork()

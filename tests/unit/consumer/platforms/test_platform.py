@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from headrace.consumer.core.errors import ModelRejected
-from headrace.consumer.platforms.platform import Signature, TensorSpec, platform_named
+from headrace.consumer.platforms.installed import platform_named
+from headrace.consumer.platforms.platform import Signature, TensorSpec
 
 
 def spec(*shape: int | None) -> TensorSpec:
@@ -46,8 +47,8 @@ def aliased(specs: list[TensorSpec]) -> list[tuple[str, TensorSpec]]:
 
 def test_unknown_platforms_are_refused_with_the_known_ones() -> None:
     """The text says what could have been asked for."""
-    with pytest.raises(ModelRejected, match=r"'onnx' is not known here; .* are: tensorflow"):
-        platform_named("onnx")
+    with pytest.raises(ModelRejected, match=r"'caffe' is not known here; .*: onnx, python, tensor"):
+        platform_named("caffe")
 
 
 def test_a_platform_that_is_not_installed_says_what_to_install(
