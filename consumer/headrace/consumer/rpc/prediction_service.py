@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -31,21 +32,21 @@ class PredictionService:
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
 
-    async def predict(self, request: bytes, context: Context) -> bytes | Fault:
+    def predict(self, request: bytes, context: Context) -> Awaitable[bytes | Fault]:
         """Pass a `PredictRequest` to the version that it names; see `Inference.answer`."""
         route = read_predict_route(request)
-        return await self._inference.answer(route, Encoding.TENSORFLOW_SERVING, request, context)
+        return self._inference.answer(route, Encoding.TENSORFLOW_SERVING, request, context)
 
-    async def classify(self, request: bytes, context: Context) -> bytes | Fault:
+    def classify(self, request: bytes, context: Context) -> Awaitable[bytes | Fault]:
         """Pass a `ClassificationRequest` to the version that it names; see `Inference.answer`."""
         # The model spec is where it is in a `PredictRequest`.
         route = read_predict_route(request)
-        return await self._inference.answer(route, Encoding.CLASSIFICATION, request, context)
+        return self._inference.answer(route, Encoding.CLASSIFICATION, request, context)
 
-    async def regress(self, request: bytes, context: Context) -> bytes | Fault:
+    def regress(self, request: bytes, context: Context) -> Awaitable[bytes | Fault]:
         """Pass a `RegressionRequest` to the version that it names; see `Inference.answer`."""
         route = read_predict_route(request)
-        return await self._inference.answer(route, Encoding.REGRESSION, request, context)
+        return self._inference.answer(route, Encoding.REGRESSION, request, context)
 
     async def multi_inference(self, request: bytes, context: Context) -> bytes | Fault:
         """Give one input to several signatures of one version, and return all answers or none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -316,3 +317,25 @@ async def test_an_input_with_a_default_may_be_left_out(load: Load, call: MakeCal
     [answer] = await ask(servable, [call({"plus": np.array(0.5, np.float32)})])
     assert answer.code is Code.INVALID_ARGUMENT
     assert "missing: x" in answer.message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "signature", "results"),
+    [
+        (Encoding.CLASSIFICATION_JSON, "serving_default", [[["a-low", 0.75], ["a-high", 0.25]]]),
+        (Encoding.REGRESSION_JSON, "regress", [0.25]),
+    ],
+)
+async def test_answers_examples_in_json(
+    load: Load, encoding: Encoding, signature: str, results: object
+) -> None:
+    """Features become the examples that the model reads, the context's included."""
+    servable = await load("judge")
+    body = {"signature_name": signature, "context": {"name": "a"}, "examples": [{"x": [0.25]}]}
+    bad = {**body, "examples": [{"x": 1}]}
+    good, refused = await ask(
+        servable, [one(encoding, json.dumps(each).encode()) for each in (body, bad)]
+    )
+    assert json.loads(good.payload) == {"results": results}
+    assert refused.code is Code.INVALID_ARGUMENT
+    assert "Data types don't match" in refused.message

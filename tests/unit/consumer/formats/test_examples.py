@@ -223,6 +223,7 @@ def test_json_says_the_kind_of_a_feature() -> None:
             "nothing": [],
             "huge": 1e39,
             "past": 2**64,
+            "beyond": [10**400, -(10**400)],
         }
     )
     assert found == {
@@ -233,6 +234,7 @@ def test_json_says_the_kind_of_a_feature() -> None:
         "nothing": {},
         "huge": {"floatList": {"value": ["Infinity"]}},
         "past": {"floatList": {"value": [1.8446744e19]}},
+        "beyond": {"floatList": {"value": ["Infinity", "-Infinity"]}},
     }
     [example] = fed(read(CLASSIFY_JSON, b'{"examples": [{"x": [NaN, -Infinity]}]}'))
     assert features_of(example) == {"x": {"floatList": {"value": ["NaN", "-Infinity"]}}}
