@@ -45,7 +45,9 @@ class Sequences:
 
     def __init__(self) -> None:
         self.fed: list[dict[str, Array]] = []
-        self.signatures = {each.name: each for each in (IDS, TEXT, PAIR, IMAGE, HALVED)}
+        self.signatures: Mapping[str, Signature] = {
+            each.name: each for each in (IDS, TEXT, PAIR, IMAGE, HALVED)
+        }
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
