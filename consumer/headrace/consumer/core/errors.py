@@ -115,10 +115,17 @@ class UnknownSignature(RequestError):
 
 
 class QueueFull(RequestError):
-    """The version's queue is at its bound; nothing was queued."""
+    """The version's queue is at its bound; nothing was queued.
+
+    `retry_after_seconds` is how long to stay away, as far as that can be told.
+    """
 
     code = Code.RESOURCE_EXHAUSTED
     retriable = True
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DeadlineExceeded(RequestError):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import Final
 
 from headrace.consumer.core.calls import Answers, Calls, Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import QueueFull
+from headrace.consumer.workers.pace import Pace
 
 EXPIRED: Final = Fault(
     Code.DEADLINE_EXCEEDED, message="the deadline passed before the answer was there"
 )
+
+_MIN_RETRY_SECONDS: Final = 0.05
+_MAX_RETRY_SECONDS: Final = 5.0
 
 
 class Ticket:
@@ -106,6 +111,7 @@ class CallQueue:
         self._calls = 0
         self._bytes = 0
         self._room = asyncio.Event()
+        self._pace = Pace()
 
     def __len__(self) -> int:
         """How many calls wait."""
@@ -130,14 +136,25 @@ class CallQueue:
             QueueFull: it does not fit; nothing was queued.
         """
         if not self.has_room(ticket):
+            seconds = self.retry_after_seconds(time.monotonic())
             raise QueueFull(
                 f"the queue of this version is full: {self._calls} calls and {self._bytes} bytes "
-                f"wait (at most {self._max_calls} and {self._max_bytes}); try again later"
+                f"wait (at most {self._max_calls} and {self._max_bytes}); try again in "
+                f"{seconds:.2g} s",
+                seconds,
             )
         ticket.is_queued = True
         self._tickets.append(ticket)
         self._calls += ticket.count
         self._bytes += ticket.size_bytes
+
+    def retry_after_seconds(self, now: float) -> float:
+        """Return about how long it takes until what waits now has been given out.
+
+        Units: `now` is monotonic seconds.
+        """
+        seconds = self._pace.seconds_for(self._calls, now)
+        return min(max(seconds, _MIN_RETRY_SECONDS), _MAX_RETRY_SECONDS)
 
     async def wait_room(self) -> None:
         """Return when there may be room again."""
@@ -154,20 +171,22 @@ class CallQueue:
         Units: `now` is monotonic seconds.
         """
         taken: list[Ticket] = []
-        calls = size = 0
+        left_calls, left_bytes = max_calls, max_bytes
         while self._tickets:
             ticket = self._tickets[0]
             if ticket.is_queued and ticket.latest_seconds > now:
-                calls += ticket.count
-                size += ticket.size_bytes
-                if taken and (calls > max_calls or size > max_bytes):
+                if taken and (ticket.count > left_calls or ticket.size_bytes > left_bytes):
                     break
+                left_calls -= ticket.count
+                left_bytes -= ticket.size_bytes
                 taken.append(ticket)
             self._tickets.popleft()
             if ticket.is_queued:
                 self._forget(ticket)
                 if ticket.latest_seconds <= now:
                     ticket.settle_rest(EXPIRED)
+        if taken:
+            self._pace.count(max_calls - left_calls, now, is_backlog=self._calls > 0)
         self.wake()
         return taken
 
@@ -175,6 +194,8 @@ class CallQueue:
         """Take a ticket out wherever it stands."""
         if ticket.is_queued:
             self._forget(ticket)
+            if not self._calls:
+                self._pace.rest()
         self._sweep()
         self.wake()
 
@@ -184,6 +205,7 @@ class CallQueue:
         for ticket in waiting:
             self._forget(ticket)
         self._tickets.clear()
+        self._pace.rest()
         self.wake()
         return waiting
 

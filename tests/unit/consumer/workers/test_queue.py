@@ -135,6 +135,48 @@ async def test_withdrawing_wakes_those_who_wait() -> None:
         await waiting
 
 
+async def test_tells_when_to_come_back_by_its_pace() -> None:
+    """Frames of 2 calls that left 0.1 s apart make 6 waiting calls 0.3 s long."""
+    queue = CallQueue(10, 100)
+    put(queue, *[ticket(1) for _ in range(10)])
+    for now in (10.0, 10.1):
+        queue.take(2, 100, now=now)
+    assert queue.retry_after_seconds(10.1) == pytest.approx(0.3)
+
+
+async def test_time_without_calls_is_no_pace() -> None:
+    """A queue that was empty for an hour is not slow for it, however it became empty."""
+    queue = CallQueue(10, 100)
+    for now in (10.0, 10.1, 3600.0, 3600.1, 7200.0, 7200.1):
+        kept, gone = put(queue, ticket(1, 1, deadline=1e9), ticket(1, 1, deadline=1e9))
+        assert queue.take(2, 100, now=now) == [kept]
+        if now % 1:
+            queue.withdraw(gone)
+        else:
+            assert queue.take(2, 100, now=now + 0.1) == [gone]
+    put(queue, *[ticket(1, deadline=1e9) for _ in range(10)])
+    assert queue.retry_after_seconds(9000.0) == pytest.approx(0.5)
+
+
+async def test_time_to_come_back_is_bounded() -> None:
+    """Neither at once, nor after the long while that a stuck worker makes it look like."""
+    queue = CallQueue(10, 100)
+    assert queue.retry_after_seconds(10.0) == 0.05
+    put(queue, *[ticket(1) for _ in range(10)])
+    queue.take(2, 100, now=10.0)
+    assert queue.retry_after_seconds(11.0) == pytest.approx(1.0)
+    assert queue.retry_after_seconds(99.0) == 5.0
+
+
+async def test_a_refusal_says_when_to_come_back() -> None:
+    """The error carries the time, and its text says it."""
+    queue = CallQueue(1, 100)
+    queue.put(ticket(1))
+    with pytest.raises(QueueFull, match=r"try again in 0\.05 s") as refusal:
+        queue.put(ticket(1))
+    assert refusal.value.retry_after_seconds == 0.05
+
+
 async def test_sweeping_bounds_what_is_kept() -> None:
     """Calls that time out behind a stuck worker do not pile up."""
     queue, first = CallQueue(10, 100), ticket(1)
