@@ -147,6 +147,10 @@ def _settings(config: ModelConfig) -> dict[str, str]:
         "preserving": config.preserving.value.lower(),
         "max batch rows": str(config.batching.max_rows),
         "batch timeout": f"{config.batching.timeout_micros} µs",
+        "allowed batch rows": ",".join(map(str, config.batching.allowed_rows)) or "any",
+        "pads variable length": "yes" if config.batching.pads_variable_length else "no",
+        "large requests": config.batching.large_requests.lower().replace("_", " "),
+        "replicas": str(config.replicas),
     }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from itertools import pairwise
+from typing import Final, TypeVar
 
 from headrace.publisher.errors import InvalidArgument
 from headrace.schemas.records import (
     MAX_VERSION,
     Batching,
+    LargeRequests,
     ModelConfig,
     PolicyKind,
     Preserving,
@@ -22,6 +24,9 @@ from headrace.schemas.records import (
 LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,127}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
 _MAX_WEIGHT: Final = 2**31 - 1
+_MAX_REPLICAS: Final = 256
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +34,8 @@ class ConfigChange:
     """What to change of a model's configuration; None leaves a field as it is.
 
     `labels` are added or moved, `unlabel` are removed. `split` replaces the whole split; an empty
-    one ends it.
+    one ends it; so does an empty `allowed_batch_rows` with the sizes that a batch may have.
+    `batching` replaces all rules of batching, before those that are named one by one.
     """
 
     model: str
@@ -38,8 +44,13 @@ class ConfigChange:
     labels: Mapping[str, int] = field(default_factory=dict[str, int])
     unlabel: Sequence[str] = ()
     split: Mapping[str, int] | None = None
+    batching: Batching | None = None
     max_batch_rows: int | None = None
     batch_timeout_micros: int | None = None
+    allowed_batch_rows: Sequence[int] | None = None
+    pads_variable_length: bool | None = None
+    large_requests: LargeRequests | None = None
+    replicas: int | None = None
 
     def apply(self, config: ModelConfig) -> ModelConfig:
         """Return `config` with this change.
@@ -54,10 +65,14 @@ class ConfigChange:
                 f"{', '.join(sorted(config.labels)) or 'none'}"
             )
         labels = {name: v for name, v in config.labels.items() if name not in self.unlabel}
-        rows, micros = self.max_batch_rows, self.batch_timeout_micros
-        batching = Batching(
-            max_rows=config.batching.max_rows if rows is None else rows,
-            timeout_micros=config.batching.timeout_micros if micros is None else micros,
+        batching = _or(self.batching, config.batching)
+        batching = replace(
+            batching,
+            max_rows=_or(self.max_batch_rows, batching.max_rows),
+            timeout_micros=_or(self.batch_timeout_micros, batching.timeout_micros),
+            allowed_rows=tuple(_or(self.allowed_batch_rows, batching.allowed_rows)),
+            pads_variable_length=_or(self.pads_variable_length, batching.pads_variable_length),
+            large_requests=_or(self.large_requests, batching.large_requests),
         )
         return replace(
             config,
@@ -66,6 +81,7 @@ class ConfigChange:
             labels=labels | dict(self.labels),
             split=config.split if self.split is None else dict(self.split),
             batching=batching,
+            replicas=_or(self.replicas, config.replicas),
         )
 
 
@@ -81,14 +97,10 @@ def check(config: ModelConfig) -> None:
             )
         check_number(version, f"label {label!r}: ")
     _check_split(config)
-    if config.batching.max_rows < 1:
+    _check_batching(config.batching)
+    if not 1 <= config.replicas <= _MAX_REPLICAS:
         raise InvalidArgument(
-            f"max batch rows {config.batching.max_rows} is not allowed: use 1 or more"
-        )
-    if config.batching.timeout_micros < 0:
-        raise InvalidArgument(
-            f"batch timeout {config.batching.timeout_micros} is not allowed: use 0 or more "
-            "microseconds"
+            f"replicas {config.replicas} is not allowed: use 1 to {_MAX_REPLICAS} processes"
         )
 
 
@@ -142,6 +154,33 @@ def _check_split(config: ModelConfig) -> None:
             )
     if sum(config.split.values()) == 0:
         raise InvalidArgument("the split's weights add up to 0: give one arm a weight above 0")
+
+
+def _check_batching(batching: Batching) -> None:
+    if batching.max_rows < 1:
+        raise InvalidArgument(f"max batch rows {batching.max_rows} is not allowed: use 1 or more")
+    if batching.timeout_micros < 0:
+        raise InvalidArgument(
+            f"batch timeout {batching.timeout_micros} is not allowed: use 0 or more microseconds"
+        )
+    allowed = batching.allowed_rows
+    if not allowed:
+        return
+    words = ",".join(map(str, allowed))
+    if allowed[0] < 1 or any(more <= less for less, more in pairwise(allowed)):
+        raise InvalidArgument(
+            f"allowed batch rows {words} are not allowed: use numbers from 1 on, each larger "
+            "than the one before"
+        )
+    if allowed[-1] != batching.max_rows:
+        raise InvalidArgument(
+            f"allowed batch rows {words} end with {allowed[-1]}, and max batch rows are "
+            f"{batching.max_rows}: make them the same"
+        )
+
+
+def _or(change: T | None, value: T) -> T:
+    return value if change is None else change
 
 
 def _is_version(arm: str) -> bool:

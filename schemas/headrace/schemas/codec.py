@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from fastavro import parse_schema
 
-from headrace.schemas import fields, single_object
+from headrace.schemas import config_fields, fields, single_object
 from headrace.schemas.errors import (
     SchemaRefused,
     TooLarge,
@@ -98,7 +98,7 @@ def _form(
 
 _FORMS: Final[dict[type[object], _Form[Any]]] = {
     ModelVersion: _form(ModelVersion, fields.from_model_version, fields.to_model_version),
-    ModelConfig: _form(ModelConfig, fields.from_model_config, fields.to_model_config),
+    ModelConfig: _form(ModelConfig, config_fields.from_model_config, config_fields.to_model_config),
     NodeStatus: _form(NodeStatus, fields.from_node_status, fields.to_node_status),
     InferenceRequest: _form(
         InferenceRequest, fields.from_inference_request, fields.to_inference_request

@@ -13,28 +13,21 @@ from typing import Any, Final, TypeAlias
 
 from headrace.schemas.errors import Unencodable
 from headrace.schemas.records import (
-    Batching,
     InferenceError,
     InferenceRequest,
     InferenceResponse,
     Lifecycle,
-    ModelConfig,
     ModelVersion,
     NodeStatus,
-    PolicyKind,
-    Preserving,
     ServableState,
     ServableStatus,
     Tensor,
-    VersionPolicy,
 )
 
 Fields: TypeAlias = dict[str, Any]
 
 _NULL: Final = ("null", None)
 _LIFECYCLES: Final = {str(member): member for member in Lifecycle}
-_POLICY_KINDS: Final = {str(member): member for member in PolicyKind}
-_PRESERVINGS: Final = {str(member): member for member in Preserving}
 _STATES: Final = {str(member): member for member in ServableState}
 
 
@@ -83,36 +76,6 @@ def to_model_version(fields: Fields) -> ModelVersion:
         created_at_ms=fields["created_at_ms"],
         metadata=dict(fields["metadata"]),
         signature=fields["signature"],
-    )
-
-
-def from_model_config(record: ModelConfig) -> Fields:
-    """Return the fields of a ModelConfig."""
-    policy, batching = record.policy, record.batching
-    return {
-        "model": record.model,
-        "policy": {"kind": policy.kind, "latest": policy.latest, "versions": list(policy.versions)},
-        "preserving": record.preserving,
-        "labels": record.labels,
-        "split": record.split,
-        "batching": {"max_rows": batching.max_rows, "timeout_micros": batching.timeout_micros},
-    }
-
-
-def to_model_config(fields: Fields) -> ModelConfig:
-    """Return the ModelConfig that has these fields."""
-    policy, batching = fields["policy"], fields["batching"]
-    return ModelConfig(
-        model=fields["model"],
-        policy=VersionPolicy(
-            kind=_POLICY_KINDS[policy["kind"]],
-            latest=policy["latest"],
-            versions=tuple(policy["versions"]),
-        ),
-        preserving=_PRESERVINGS[fields["preserving"]],
-        labels=dict(fields["labels"]),
-        split=dict(fields["split"]),
-        batching=Batching(max_rows=batching["max_rows"], timeout_micros=batching["timeout_micros"]),
     )
 
 

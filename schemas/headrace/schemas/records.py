@@ -39,6 +39,17 @@ class Preserving(StrEnum):
     RESOURCE = "RESOURCE"
 
 
+class LargeRequests(StrEnum):
+    """What becomes of a request of more rows than a batch may have.
+
+    It runs as one batch of its own, as several whose outputs are joined, or not at all.
+    """
+
+    RUN_WHOLE = "RUN_WHOLE"
+    SPLIT = "SPLIT"
+    REFUSE = "REFUSE"
+
+
 class ServableState(StrEnum):
     """The public states of one version on one node, as in TensorFlow Serving.
 
@@ -89,11 +100,15 @@ class Batching:
     """How a worker joins requests. `max_rows = 1` never joins two requests.
 
     `timeout_micros` is how long a frame may wait for company while the worker is idle; the default
-    of 0 batches only what queued while the worker was busy.
+    of 0 batches only what queued while the worker was busy. `allowed_rows`, ascending to
+    `max_rows`, are the only sizes that a joint run may have: it is filled up to the next one.
     """
 
     max_rows: int = 1024
     timeout_micros: int = 0
+    allowed_rows: Sequence[int] = ()
+    pads_variable_length: bool = False
+    large_requests: LargeRequests = LargeRequests.RUN_WHOLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +116,8 @@ class ModelConfig:
     """How one model is served: key `model/<model>` on the control topic.
 
     `labels` names versions; `split` gives integer weights to labels or version numbers and routes
-    the requests that name neither version nor label.
+    the requests that name neither version nor label. `replicas` are the worker processes that each
+    version has on a node.
     """
 
     model: str
@@ -110,6 +126,7 @@ class ModelConfig:
     labels: Mapping[str, int] = field(default_factory=dict[str, int])
     split: Mapping[str, int] = field(default_factory=dict[str, int])
     batching: Batching = field(default_factory=Batching)
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

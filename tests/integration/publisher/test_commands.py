@@ -111,10 +111,48 @@ def test_shows_and_changes_the_configuration(shell: Shell, unique_name: str) -> 
         "split": {"stable": 95, "canary": 5},
         "max_batch_rows": 64,
         "batch_timeout_micros": 0,
+        "allowed_batch_rows": [],
+        "pads_variable_length": False,
+        "large_requests": "run_whole",
+        "replicas": 1,
     }
     shell.json("config", unique_name, "--split", "none", "--unlabel", "canary")
     shown = shell.run("config", unique_name).stdout.splitlines()
     assert {"labels: stable=3", "split: none", "policy: specific:3,5"} <= set(shown)
+
+
+def test_takes_the_batching_parameters_of_tensorflow_serving(
+    shell: Shell, unique_name: str, tmp_path: Path
+) -> None:
+    """A parameters file is followed, single options win over it, and what is ignored is named."""
+    file = tmp_path / "batching.pbtxt"
+    file.write_text(
+        "max_batch_size { value: 32 }  # rows\nallowed_batch_sizes: 8\nallowed_batch_sizes: 32\n"
+        "pad_variable_length_inputs: true\nnum_batch_threads { value: 4 }"
+    )
+    changed = shell.run(
+        "config", unique_name, "--batching-parameters-file", file, "--replicas", "2"
+    )
+    assert changed.exit_code == 0
+    assert changed.stderr.startswith("ignored: num_batch_threads (")
+    assert {
+        "max batch rows: 32",
+        "allowed batch rows: 8,32",
+        "pads variable length: yes",
+        "large requests: refuse",
+        "replicas: 2",
+    } <= set(changed.stdout.splitlines())
+    flags = ("--max-batch-size", "16", "--allowed-batch-sizes", "4,16", "--large-requests", "split")
+    shown = shell.json("config", unique_name, *flags, "--no-pad-variable-length-inputs")
+    assert (shown["max_batch_rows"], shown["allowed_batch_rows"]) == (16, [4, 16])
+    assert (shown["large_requests"], shown["pads_variable_length"]) == ("split", False)
+    assert (
+        shell.json("config", unique_name, "--allowed-batch-sizes", "none")["allowed_batch_rows"]
+        == []
+    )
+    file.write_text("max_batch_sice { value: 32 }")
+    error = shell.error("config", unique_name, "--batching-parameters-file", file)
+    assert 'has no field named "max_batch_sice"' in error
 
 
 def test_bad_input_is_one_line(shell: Shell, model: Path, unique_name: str) -> None:

@@ -9,6 +9,7 @@ from headrace.publisher.history import ControlEntry, ControlRecord
 from headrace.schemas.errors import Undecodable, WireError
 from headrace.schemas.records import (
     Batching,
+    LargeRequests,
     Lifecycle,
     ModelConfig,
     ModelVersion,
@@ -98,11 +99,19 @@ def test_names_every_setting_that_differs() -> None:
         model="m",
         policy=VersionPolicy(kind=PolicyKind.SPECIFIC, versions=(3, 5)),
         split={"3": 95, "5": 5},
-        batching=Batching(max_rows=1, timeout_micros=50),
+        batching=Batching(
+            max_rows=8,
+            timeout_micros=50,
+            allowed_rows=(1, 8),
+            pads_variable_length=True,
+            large_requests=LargeRequests.SPLIT,
+        ),
+        replicas=2,
     )
     assert difference(before, after) == (
         "policy latest:1 → specific:3,5; split none → 3=95,5=5; "
-        "max batch rows 1024 → 1; batch timeout 0 µs → 50 µs"
+        "max batch rows 1024 → 8; batch timeout 0 µs → 50 µs; allowed batch rows any → 1,8; "
+        "pads variable length no → yes; large requests run whole → split; replicas 1 → 2"
     )
     assert difference(after, after) == "nothing changed"
 

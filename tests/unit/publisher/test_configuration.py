@@ -16,6 +16,7 @@ LABELS = {"stable": 3, "canary": 4}
         ModelConfig(model="ranker", labels=LABELS, split={"stable": 95, "canary": 5}),
         ModelConfig(model="ranker", labels=LABELS, split={"stable": 1, "canary": 0, "17": 4}),
         ModelConfig(model="ranker", policy=VersionPolicy(kind=PolicyKind.ALL)),
+        ModelConfig(model="ranker", batching=Batching(max_rows=8, allowed_rows=(1, 8)), replicas=2),
         ModelConfig(
             model="ranker",
             policy=VersionPolicy(kind=PolicyKind.SPECIFIC, versions=(1, MAX_VERSION)),
@@ -54,6 +55,20 @@ def test_takes_what_makes_sense(config: ModelConfig) -> None:
         (ModelConfig(model="m", split={"٣": 1}), "is neither"),
         (ModelConfig(model="m", batching=Batching(max_rows=0)), "max batch rows 0"),
         (ModelConfig(model="m", batching=Batching(timeout_micros=-1)), "batch timeout -1"),
+        (
+            ModelConfig(model="m", batching=Batching(max_rows=8, allowed_rows=(0, 8))),
+            "rows 0,8 are not allowed",
+        ),
+        (
+            ModelConfig(model="m", batching=Batching(max_rows=8, allowed_rows=(4, 4, 8))),
+            "rows 4,4,8 are not allowed",
+        ),
+        (
+            ModelConfig(model="m", batching=Batching(allowed_rows=(1, 8))),
+            "end with 8, and max batch rows are 1024",
+        ),
+        (ModelConfig(model="m", replicas=0), "replicas 0 is not allowed"),
+        (ModelConfig(model="m", replicas=257), "use 1 to 256"),
     ],
 )
 def test_refuses_in_words_what_does_not(config: ModelConfig, words: str) -> None:

@@ -1,5 +1,7 @@
 """What the control log allows, given what it says."""
 
+from dataclasses import replace
+
 import pytest
 
 from headrace.publisher.configuration import ConfigChange
@@ -145,6 +147,11 @@ def test_a_change_touches_only_what_it_names() -> None:
     assert (after.batching.max_rows, after.batching.timeout_micros) == (7, 0)
     assert (after.policy, after.preserving) == (before.policy, before.preserving)
     assert ConfigChange(model="ranker").apply(before) == before
+    assert after.replicas == 1
+    sized = ConfigChange(model="ranker", allowed_batch_rows=[1, 7], replicas=2).apply(after)
+    assert (sized.batching.allowed_rows, sized.batching.max_rows, sized.replicas) == ((1, 7), 7, 2)
+    free = ConfigChange(model="ranker", allowed_batch_rows=()).apply(sized)
+    assert free == replace(sized, batching=after.batching)
     gone = ConfigChange(model="ranker", unlabel=("canary",)).apply(before)
     assert gone.labels == {"stable": 3}
     with pytest.raises(InvalidArgument, match="no label nope: its labels are canary, stable"):

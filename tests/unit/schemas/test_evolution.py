@@ -20,6 +20,7 @@ from headrace.schemas.errors import Undecodable, UnknownFingerprint
 from headrace.schemas.records import (
     InferenceRequest,
     InferenceResponse,
+    LargeRequests,
     ModelConfig,
     ModelVersion,
     NodeStatus,
@@ -133,6 +134,15 @@ def test_unknown_preserving_reads_as_availability() -> None:
     assert decode(data, ModelConfig, writers=writers).preserving is Preserving.AVAILABILITY
 
 
+def test_unknown_treatment_of_large_requests_reads_as_run_whole() -> None:
+    """What becomes of a large request falls back to the one way that answers it."""
+    schema = load_current("ModelConfig")
+    _field(schema, "batching", "large_requests")["type"]["symbols"].append("SHED")
+    data, writers = _written(schema, {"model": "m", "batching": {"large_requests": "SHED"}})
+    batching = decode(data, ModelConfig, writers=writers).batching
+    assert batching.large_requests is LargeRequests.RUN_WHOLE
+
+
 @pytest.mark.parametrize(
     ("name", "record_type", "path", "datum"),
     [
@@ -172,6 +182,7 @@ def test_new_symbols_in_the_schema_alone_do_no_harm() -> None:
         ("ModelVersion", "lifecycle"),
         ("ModelConfig", "policy"),
         ("ModelConfig", "batching"),
+        ("ModelConfig", "replicas"),
         ("NodeStatus", "control_errors"),
         ("InferenceRequest", "output_filter"),
         ("InferenceResponse", "error"),

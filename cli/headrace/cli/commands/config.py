@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -16,7 +17,7 @@ from headrace.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from headrace.schemas.records import ModelConfig, VersionPolicy
+    from headrace.schemas.records import Batching, ModelConfig, VersionPolicy
 
 _Policy = Annotated[
     str | None,
@@ -38,12 +39,46 @@ _Split = Annotated[
     ),
 ]
 _MaxBatchRows = Annotated[
-    int | None, typer.Option("--max-batch-rows", help="The most rows in one batch.")
+    int | None,
+    typer.Option("--max-batch-size", "--max-batch-rows", help="The most rows in one batch."),
 ]
 _BatchTimeout = Annotated[
     int | None,
     typer.Option("--batch-timeout-micros", help="How long an idle worker waits for company."),
 ]
+_AllowedBatchSizes = Annotated[
+    str | None,
+    typer.Option(
+        "--allowed-batch-sizes",
+        metavar="N,…|none",
+        help="The only numbers of rows that a batch may have; the last is the most.",
+    ),
+]
+_Pads = Annotated[
+    bool | None,
+    typer.Option(
+        "--pad-variable-length-inputs/--no-pad-variable-length-inputs",
+        help="Let requests of different lengths share a batch.",
+    ),
+]
+_LargeRequests = Annotated[
+    Literal["run", "split", "refuse"] | None,
+    typer.Option("--large-requests", help="What becomes of a request larger than a batch."),
+]
+_ParametersFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--batching-parameters-file",
+        metavar="FILE",
+        help="Batch as this file of TensorFlow Serving's says.",
+    ),
+]
+_Replicas = Annotated[
+    int | None,
+    typer.Option("--replicas", help="Worker processes of each version on a node."),
+]
+_Shown: TypeAlias = str | int | list[int] | dict[str, int]
+_LARGE_REQUESTS = {"run": "RUN_WHOLE", "split": "SPLIT", "refuse": "REFUSE"}
 _Preserving = Annotated[
     Literal["availability", "resource"] | None,
     typer.Option("--preserving", help="Load the new version first, or unload the old one first."),
@@ -59,6 +94,11 @@ def config(
     split: _Split = None,
     max_batch_rows: _MaxBatchRows = None,
     batch_timeout_micros: _BatchTimeout = None,
+    allowed_batch_sizes: _AllowedBatchSizes = None,
+    pad_variable_length_inputs: _Pads = None,
+    large_requests: _LargeRequests = None,
+    batching_parameters_file: _ParametersFile = None,
+    replicas: _Replicas = None,
     preserving: _Preserving = None,
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
@@ -72,7 +112,7 @@ def config(
     from headrace.publisher.configuration import ConfigChange
     from headrace.publisher.connection import KafkaConnection
     from headrace.publisher.models import ModelPublisher
-    from headrace.schemas.records import ModelConfig, Preserving
+    from headrace.schemas.records import LargeRequests, ModelConfig, Preserving
     from headrace.schemas.topics import Topics
 
     change = ConfigChange(
@@ -82,8 +122,13 @@ def config(
         labels=_numbers(label or [], "--label"),
         unlabel=tuple(unlabel or ()),
         split=None if split is None else _split(split),
+        batching=None if batching_parameters_file is None else _foreign(batching_parameters_file),
         max_batch_rows=max_batch_rows,
         batch_timeout_micros=batch_timeout_micros,
+        allowed_batch_rows=None if allowed_batch_sizes is None else _sizes(allowed_batch_sizes),
+        pads_variable_length=pad_variable_length_inputs,
+        large_requests=large_requests and LargeRequests(_LARGE_REQUESTS[large_requests]),
+        replicas=replicas,
     )
     with outcome():
         publisher = ModelPublisher(
@@ -114,6 +159,28 @@ def _policy(text: str) -> VersionPolicy:
     )
 
 
+def _foreign(file: Path) -> Batching:
+    """Return the rules of a parameters file, and say what of it has no counterpart."""
+    from headrace.cli.outcome import outcome
+    from headrace.publisher.batching_parameters import read
+
+    with outcome():
+        found = read(file)
+    for name, why in found.ignored.items():
+        typer.echo(f"ignored: {name} ({why})", err=True)
+    return found.batching
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    if text == "none":
+        return ()
+    if not re.fullmatch(r"\d{1,18}(?:,\d{1,18})*", text):
+        raise typer.BadParameter(
+            f"{text!r} is not N,N,… or none", param_hint="--allowed-batch-sizes"
+        )
+    return tuple(int(size) for size in text.split(","))
+
+
 def _split(text: str) -> dict[str, int]:
     return {} if text == "none" else _numbers(text.split(","), "--split")
 
@@ -133,14 +200,19 @@ def _numbers(pairs: list[str], option: str) -> dict[str, int]:
 def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> None:
     from headrace.publisher.configuration import policy_words
 
-    shown: dict[str, str | int | dict[str, int]] = {
+    batching = config.batching
+    shown: dict[str, _Shown] = {
         "model": config.model,
         "policy": policy_words(config.policy),
         "preserving": config.preserving.lower(),
         "labels": dict(config.labels),
         "split": dict(config.split),
-        "max_batch_rows": config.batching.max_rows,
-        "batch_timeout_micros": config.batching.timeout_micros,
+        "max_batch_rows": batching.max_rows,
+        "batch_timeout_micros": batching.timeout_micros,
+        "allowed_batch_rows": list(batching.allowed_rows),
+        "pads_variable_length": batching.pads_variable_length,
+        "large_requests": batching.large_requests.lower(),
+        "replicas": config.replicas,
     }
     if as_json:
         typer.echo(json.dumps({**shown, "control_offset": control_offset}))
@@ -151,7 +223,11 @@ def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> 
         typer.echo(f"written at offset {control_offset}")
 
 
-def _words(value: str | int | dict[str, int]) -> str:
+def _words(value: _Shown) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "any"
     if isinstance(value, dict):
         return ", ".join(f"{name}={number}" for name, number in value.items()) or "none"
     return str(value)
