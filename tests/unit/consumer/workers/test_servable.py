@@ -36,7 +36,12 @@ class Workers:
         self.started = 0
         self._tasks = tasks
 
-    async def __call__(self, batching: Batching) -> LoadedWorker:  # noqa: ARG002 - the protocol's
+    async def __call__(
+        self,
+        batching: Batching,  # noqa: ARG002 - the protocol's
+        *,
+        yields_cpu: bool = False,  # noqa: ARG002 - the protocol's
+    ) -> LoadedWorker:
         """Start one."""
         if self.failures:
             raise self.failures.pop(0)
