@@ -13,6 +13,8 @@ is kept between test runs under a name that changes with this file.
     total               x float32 [n] → total float32 [], which cannot be batched
     joined              text string [n] → joined string []
     positives           x float32 [n] → those above 0: promises rows and gives others
+    ragged              x float32 [n, any] → y = 2 x, rows int64 [n]: how many were run together;
+                        the signature "text" turns text string [n, any] into upper
     sleepy              seconds float32 [n] → the same, after the longest of them; 1e9 never ends
     picky               x float32 [n] → the same; raises when one is 100 or more
     brittle             x float32 [n] → the same; aborts the process when one is 13
@@ -204,6 +206,26 @@ def positives(tf: TF, folder: Path) -> None:
     _save(tf, folder, serving_default=function)
 
 
+def ragged(tf: TF, folder: Path) -> None:
+    """Sequences of any length, and the size of the batch for each of its rows."""
+
+    def serve(x: Tensor) -> Tensor:
+        rows = tf.shape(x, out_type=tf.int64)[:1]
+        return {"y": 2.0 * x, "rows": tf.repeat(rows, rows)}
+
+    def text(text: Tensor) -> Tensor:
+        return {"upper": tf.strings.upper(text)}
+
+    numbers = [tf.TensorSpec([None, None], tf.float32, name="x")]
+    strings = [tf.TensorSpec([None, None], tf.string, name="text")]
+    _save(
+        tf,
+        folder,
+        serving_default=tf.function(serve, input_signature=numbers),
+        text=tf.function(text, input_signature=strings),
+    )
+
+
 def sleepy(tf: TF, folder: Path) -> None:
     """A loop that lasts as long as asked."""
 
@@ -333,6 +355,7 @@ BUILDS: tuple[Build, ...] = (
         total,
         joined,
         positives,
+        ragged,
     ),
     *(sleepy, picky, brittle, hostile, vocabulary, warmed, badly_warmed, wrongly_warmed),
     no_signature,

@@ -9,6 +9,7 @@ from typing import Self
 
 from headrace.consumer.workers import frames
 from headrace.consumer.workers.link import Link
+from headrace.schemas.records import Batching
 
 _PATIENCE_SECONDS = 5
 
@@ -106,8 +107,9 @@ class FakeWorker:
 
     async def sees_nothing(self) -> bool:
         """Whether nothing has been sent: a later message is the next one to arrive."""
-        self.link.send(frames.Rebatch(4711))
-        return await self.receive() == frames.Rebatch(4711)
+        mark = frames.Rebatch(Batching(max_rows=4711))
+        self.link.send(mark)
+        return await self.receive() == mark
 
 
 def payloads(run: frames.Run) -> list[bytes]:

@@ -106,7 +106,7 @@ class Batching:
 
     max_rows: int = 1024
     timeout_micros: int = 0
-    allowed_rows: Sequence[int] = ()
+    allowed_rows: tuple[int, ...] = ()
     pads_variable_length: bool = False
     large_requests: LargeRequests = LargeRequests.RUN_WHOLE
 

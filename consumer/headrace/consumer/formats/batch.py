@@ -1,27 +1,30 @@
 """Batches: many requests in, each answered as if it had come alone.
 
-Decodes the requests, joins those that may share a run, runs the model, and splits what comes out.
-Knows the model by its Protocol only. A run that fails is repeated request by request, once, so that
-one bad request never fails its neighbours.
+Decodes the requests, joins those that may share a run, and splits what comes out; how the rows of
+a run go through the model is `runs`, what makes different lengths fit is `padding`. A run that
+fails is repeated request by request, once, so that one bad request never fails its neighbours.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
 from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import RequestError, UnreadableRequest
+from headrace.consumer.core.errors import InvalidRequest, RequestError, UnreadableRequest
 from headrace.consumer.formats.answered import Answered, failed, joined
 from headrace.consumer.formats.members import Member, member
+from headrace.consumer.formats.padding import Cut, Lengths, may_be_padded, padded
 from headrace.consumer.formats.request import Format, Refused
+from headrace.consumer.formats.runs import Rows, Runner
 from headrace.consumer.formats.sorting import Lot, chunks, flat, lots, taken
 from headrace.consumer.platforms.platform import Array, Model, PlatformError
+from headrace.schemas.records import Batching, LargeRequests
 
 _EXPIRED = Fault(Code.DEADLINE_EXCEEDED, "the deadline passed before the request reached the model")
 
@@ -32,17 +35,28 @@ class Batcher:
     **Concurrency:** one caller at a time; blocking.
     """
 
-    def __init__(self, model: Model, formats: Mapping[Encoding, Format], max_rows: int) -> None:
-        self._model = model
+    def __init__(self, model: Model, formats: Mapping[Encoding, Format], rules: Batching) -> None:
+        self._signatures = model.signatures
         self._formats = formats
-        self.max_rows = max_rows
+        self._runner = Runner(model, rules)
+        self._lengths = Lengths()
+
+    @property
+    def rules(self) -> Batching:
+        """How requests are joined; what is set counts from the next `answer` on."""
+        return self._runner.rules
+
+    @rules.setter
+    def rules(self, rules: Batching) -> None:
+        self._runner.rules = rules
 
     def answer(self, calls: Sequence[Calls]) -> Iterator[Answered]:
         """Yield the answers to all calls, after each run those that it gave.
 
         Positions count through all of `calls`, in their order.
 
-        Shapes: a run has at most `max_rows` rows, unless one request alone brings more.
+        Shapes: a run has at most `max_rows` rows, unless one request alone brings more and the
+        rules have it run whole.
         """
         deadlines = flat([each.deadlines_seconds for each in calls])
         alive, expired = lots(calls, time.monotonic())
@@ -55,7 +69,7 @@ class Batcher:
             yield joined(refused)
         for group in groups.values():
             # Without a key, each request is a run.
-            max_rows = self.max_rows if group[0].key is not None else 1
+            max_rows = self.rules.max_rows if group[0].key is not None else 1
             for batch in chunks(group, max_rows):
                 yield self._run(batch, deadlines)
 
@@ -70,11 +84,23 @@ class Batcher:
                 positions = taken(places, each.positions)
                 alike = each._replace(positions=positions)
                 try:
-                    valid = member(codec, alike, self._model.signatures)
+                    valid = self._allowed(member(codec, alike, self._signatures))
                 except RequestError as error:
                     refused.append(failed(positions, _fault(error)))
                 else:
                     yield valid
+
+    def _allowed(self, valid: Member) -> Member:
+        """Return a member as the rules want it, or raise InvalidRequest."""
+        rules = self.rules
+        is_large = valid.rows > rules.max_rows
+        if is_large and rules.large_requests is LargeRequests.REFUSE:
+            raise InvalidRequest(
+                f"Task size {valid.rows} is larger than maximum input batch size "
+                f"{rules.max_rows}: send fewer rows at once, or have the model's configuration "
+                "split large requests"
+            )
+        return may_be_padded(valid) if rules.pads_variable_length else valid
 
     def _run(self, batch: Sequence[Member], deadlines: Sequence[float]) -> Answered:
         """Return the answers to all requests of a batch."""
@@ -82,19 +108,35 @@ class Batcher:
         until = taken(deadlines, flat([each.positions for each in batch]))
         if min(until) <= now:
             return self._run_unexpired(batch, deadlines, now)
-        latest = max(until)
-        timeout = None if math.isinf(latest) else latest - now
-        first, is_alone = batch[0], len(until) == 1
+        is_alone = len(until) == 1
         try:
-            outputs = self._model.run(first.signature.name, _inputs(batch), first.outputs, timeout)
+            parts = self._answers(batch, max(until), is_alone=is_alone)
         except PlatformError as error:
             if is_alone:
-                return failed(first.positions, Fault(error.code, error.message))
-            return self._run_apart(batch, deadlines)
-        if not is_alone and not _has_rows(outputs, batch):
+                return failed(batch[0].positions, Fault(error.code, error.message))
+            parts = None
+        return self._run_apart(batch, deadlines) if parts is None else joined(parts)
+
+    def _answers(
+        self, batch: Sequence[Member], until: float, *, is_alone: bool
+    ) -> Iterator[Answered] | None:
+        """Run a batch; return None when what the model gives cannot be told apart."""
+        first, pads = batch[0], self.rules.pads_variable_length
+        fed = padded(batch) if pads and not is_alone else batch
+        rows = None
+        if first.key is not None:
+            rows = sum(each.rows * len(each.positions) for each in fed)
+        what = Rows(first.signature.name, _inputs(fed), first.outputs, rows, until)
+        outputs = self._runner.run(what, is_one_request=is_alone)
+        if outputs is None:
             # The signature promised rows and the graph gave something else.
-            return self._run_apart(batch, deadlines)
-        return joined(_encoded(batch, outputs, is_alone=is_alone))
+            return None
+        if pads and rows is not None:
+            self._lengths.observe(first.signature, what.inputs, outputs)
+        if fed is batch:
+            return _encoded(batch, outputs, is_alone=is_alone)
+        cuts = self._lengths.cuts(batch, outputs)
+        return None if cuts is None else _cut(batch, outputs, cuts)
 
     def _run_unexpired(
         self, batch: Sequence[Member], deadlines: Sequence[float], now: float
@@ -140,10 +182,17 @@ def _as_rows(array: Array) -> Array:
     return array.reshape(count * rows, *rest)
 
 
-def _has_rows(outputs: Mapping[str, Array], batch: Iterable[Member]) -> bool:
-    """Whether every output has as many rows as the inputs had."""
-    total = sum(each.rows * len(each.positions) for each in batch)
-    return all(array.ndim and array.shape[0] == total for array in outputs.values())
+def _cut(
+    batch: Sequence[Member], outputs: Mapping[str, Array], cuts: Sequence[Cut]
+) -> Iterator[Answered]:
+    """Yield the answers of a padded run, those of equal lengths together."""
+    start = 0
+    for cut, run in groupby(zip(cuts, batch, strict=True), itemgetter(0)):
+        members = [each for _, each in run]
+        stop = start + sum(each.rows * len(each.positions) for each in members)
+        own = {alias: array[start:stop][cut[alias]] for alias, array in outputs.items()}
+        yield from _encoded(members, own, is_alone=False)
+        start = stop
 
 
 def _encoded(

@@ -98,9 +98,9 @@ class Dispatcher:
 
     def rebatch(self, batching: Batching) -> None:
         """Batch by these rules from the next frame on."""
-        if batching.max_rows != self._batching.max_rows:
+        if batching != self._batching:
             for lane in (*self._lanes, *self._leaving):
-                lane.link.send(frames.Rebatch(batching.max_rows))
+                lane.link.send(frames.Rebatch(batching))
         self._batching = batching
         self.pump()
 

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from headrace.consumer.core.calls import Calls, Fault
+from headrace.schemas.records import Batching
 
 MAX_FRAME_BYTES: Final = 1 << 30
 """A longer frame is a mistake: both sides close the stream rather than read on."""
@@ -22,7 +23,7 @@ LENGTH_BYTES: Final = 4
 class Load(msgspec.Struct, array_like=True, tag="load", frozen=True):
     """Load a model and say `Loaded` or `LoadFailed`.
 
-    Units: `max_rows` bounds the rows of one run. Thread counts are the platform's pool sizes.
+    Units: thread counts are the platform's pool sizes.
     """
 
     platform: str
@@ -31,7 +32,7 @@ class Load(msgspec.Struct, array_like=True, tag="load", frozen=True):
     version: int
     intra_op_threads: int
     inter_op_threads: int
-    max_rows: int
+    batching: Batching
     yields_cpu: bool
 
 
@@ -46,9 +47,9 @@ class Run(msgspec.Struct, array_like=True, tag="run", frozen=True):
 
 
 class Rebatch(msgspec.Struct, array_like=True, tag="rebatch", frozen=True):
-    """Run at most this many rows at once from the next `Run` on."""
+    """Join requests by these rules from the next `Run` on."""
 
-    max_rows: int
+    batching: Batching
 
 
 class Loaded(msgspec.Struct, array_like=True, tag="loaded", frozen=True):

@@ -117,7 +117,7 @@ class WorkerLoader:
             version=record.version,
             intra_op_threads=self._threads,
             inter_op_threads=self._threads,
-            max_rows=batching.max_rows,
+            batching=batching,
             yields_cpu=yields_cpu,
         )
         return await start_worker(self._zygotes, order)

@@ -79,7 +79,7 @@ def _batcher(model: Model, order: frames.Load) -> Batcher:
         Encoding.OPEN_INFERENCE: Ordinary(OpenInference(order.model, order.version)),
         Encoding.TENSORFLOW_JSON: Ordinary(TensorFlowJson(model.signatures)),
     }
-    return Batcher(model, formats, order.max_rows)
+    return Batcher(model, formats, order.batching)
 
 
 def _warm_up(model: Model, batcher: Batcher) -> tuple[int, int]:
@@ -105,19 +105,19 @@ def _warm_up(model: Model, batcher: Batcher) -> tuple[int, int]:
                     f"warm-up request {number} failed: {fault.code.name}: {fault.message}",
                 )
     if not warmed:
-        _run_blank(model)
+        _run_blank(model, batcher.rules.allowed_rows[:2] or (1, 2))
     return warmed, skipped
 
 
-def _run_blank(model: Model) -> None:
-    """Run each signature on made-up inputs, once with one row and once with two.
+def _run_blank(model: Model, sizes: Sequence[int]) -> None:
+    """Run each signature on made-up inputs, once for each number of rows.
 
     The first run of a graph also optimises it, and many operations take another way, to be
     prepared anew, for several rows than for one. What that takes would otherwise be paid by the
     first requests of the version. A model may well refuse such inputs; then they do pay.
     """
     for name, signature in model.signatures.items():
-        for rows in (1, 2) if signature.is_batchable else (1,):
+        for rows in sizes if signature.is_batchable else (1,):
             inputs = blank_inputs(signature, rows)
             if inputs is not None:
                 with contextlib.suppress(PlatformError):
@@ -131,8 +131,8 @@ def _answer(stream: socket.socket, reader: BinaryIO, batcher: Batcher) -> None:
             case frames.Run(id=frame, calls=calls):
                 for ran in _ran(frame, calls, batcher):
                     stream.sendall(frames.encode(ran))
-            case frames.Rebatch(max_rows=max_rows):
-                batcher.max_rows = max_rows
+            case frames.Rebatch(batching=batching):
+                batcher.rules = batching
             case frames.Load():
                 raise frames.FrameError("a second Load on one stream")
 

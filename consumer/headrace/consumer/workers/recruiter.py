@@ -57,6 +57,6 @@ class Recruiter:
                 raise LoadTimedOut(
                     f"a worker was still loading after {self._limit_seconds:g} s"
                 ) from None
-        if self.batching.max_rows != batching.max_rows:
-            worker.link.send(frames.Rebatch(self.batching.max_rows))
+        if self.batching != batching:
+            worker.link.send(frames.Rebatch(self.batching))
         return worker.link

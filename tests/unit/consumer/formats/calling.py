@@ -12,22 +12,21 @@ from headrace.consumer.formats.batch import Batcher
 from headrace.consumer.formats.request import Format
 from headrace.consumer.formats.tensorflow_serving import TensorFlowServing
 from headrace.consumer.formats.vectorised import Vectorised
-from headrace.consumer.platforms.platform import Array
+from headrace.consumer.platforms.platform import Array, Model
 from headrace.schemas import codec
-from headrace.schemas.records import InferenceRequest, InferenceResponse
+from headrace.schemas.records import Batching, InferenceRequest, InferenceResponse
 from headrace.schemas.tensors import from_tensor, to_tensor
-from tests.unit.consumer.formats.arithmetic import Arithmetic
 
 FAR = float("inf")
 
 
-def make_batcher(model: Arithmetic, max_rows: int = 1024) -> Batcher:
-    """Return a batcher with both formats."""
+def make_batcher(model: Model, max_rows: int = 1024, rules: Batching | None = None) -> Batcher:
+    """Return a batcher with both formats, and these rules or a bound."""
     formats: dict[Encoding, Format] = {
         Encoding.AVRO: Vectorised(Avro("m", 7)),
         Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing("m", 7)),
     }
-    return Batcher(model, formats, max_rows)
+    return Batcher(model, formats, rules or Batching(max_rows=max_rows))
 
 
 def make_call(

@@ -14,6 +14,7 @@ from headrace.consumer.formats.avro import Avro
 from headrace.consumer.formats.batch import Batcher
 from headrace.consumer.formats.ordinary import Ordinary
 from headrace.protos.tensorflow_serving_pb2 import PredictResponse
+from headrace.schemas.records import Batching
 from tests.unit.consumer.formats import payloads
 from tests.unit.consumer.formats.arithmetic import Arithmetic
 from tests.unit.consumer.formats.calling import FAR, answers, make_batcher, make_call, rows, values
@@ -136,7 +137,8 @@ def _request(kind: str, n: int, width: int, value: int) -> bytes:
 def test_joined_is_as_alone(calls: list[Calls], max_rows: int) -> None:
     """Whatever comes together is answered as if it had come alone, by the ordinary path."""
     together = answers(make_batcher(Arithmetic(), max_rows), calls)
-    ordinary = Batcher(Arithmetic(), {Encoding.AVRO: Ordinary(Avro("m", 7))}, max_rows)
+    formats = {Encoding.AVRO: Ordinary(Avro("m", 7))}
+    ordinary = Batcher(Arithmetic(), formats, Batching(max_rows=max_rows))
     alone = [
         answers(ordinary, [Calls(Encoding.AVRO, [payload], [FAR])])[0]
         for each in calls

@@ -218,8 +218,9 @@ async def test_new_batching_is_passed_on(worker: FakeWorker) -> None:
     """The worker hears of a new bound on rows."""
     dispatcher = dispatcher_of(CallQueue(100, 1000))
     dispatcher.attach(worker.link)
-    dispatcher.rebatch(Batching(max_rows=5))
-    assert await worker.receive() == frames.Rebatch(5)
+    rules = Batching(max_rows=8, allowed_rows=(1, 8), pads_variable_length=True)
+    dispatcher.rebatch(rules)
+    assert await worker.receive() == frames.Rebatch(rules)
 
 
 async def test_a_call_too_long_for_a_frame_is_answered(

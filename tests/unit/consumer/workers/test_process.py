@@ -14,10 +14,11 @@ from headrace.consumer.core.calls import Calls, Encoding
 from headrace.consumer.core.codes import Code
 from headrace.consumer.platforms.platform import LoadOptions, Model
 from headrace.consumer.workers import frames, process
+from headrace.schemas.records import Batching
 from tests.unit.consumer.formats.arithmetic import Arithmetic
 from tests.unit.consumer.formats.calling import FAR, make_call, rows, values
 
-LOAD = frames.Load("arithmetic", "/nowhere", "m", 7, 1, 1, 1024, yields_cpu=False)
+LOAD = frames.Load("arithmetic", "/nowhere", "m", 7, 1, 1, Batching(), yields_cpu=False)
 
 
 class ArithmeticPlatform:
