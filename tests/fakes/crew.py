@@ -25,8 +25,9 @@ class Workers:
     """Starts workers that echo, and die over a frame with a killer in it.
 
     `failures` are what starting ends in, one after the other, before it works again. While `gate`
-    is not set nobody starts. `alive` are the links of those that live, `yields` says of each start
-    whether it was to go easy on the cores. `hold` keeps answers back until `release`.
+    is not set nobody starts. `alive` are those that live; `began_with` and `yields` are what each
+    start was given, `rebatched` what workers were told later. `hold` keeps answers back until
+    `release`.
 
     **Concurrency:** event loop only.
     """
@@ -36,6 +37,8 @@ class Workers:
         self.started = 0
         self.alive: list[FakeWorker] = []
         self.yields: list[bool] = []
+        self.began_with: list[Batching] = []
+        self.rebatched: list[Batching] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self._may_answer = asyncio.Event()
@@ -46,11 +49,13 @@ class Workers:
 
     async def __call__(
         self,
-        batching: Batching,  # noqa: ARG002 - the protocol's
+        batching: Batching,
         *,
         yields_cpu: bool = False,
     ) -> LoadedWorker:
         """Start one."""
+        self.began_with.append(batching)
+        self._tell()
         await self.gate.wait()
         self.yields.append(yields_cpu)
         if self.failures:
@@ -75,6 +80,11 @@ class Workers:
         while len(self.alive) != count:
             await self._moved.wait()
 
+    async def wait_begun(self, count: int) -> None:
+        """Return when so many starts have begun."""
+        while len(self.began_with) != count:
+            await self._moved.wait()
+
     async def wait_held(self, count: int) -> None:
         """Return when so many workers have a frame that is held."""
         while self._held != count:
@@ -90,6 +100,9 @@ class Workers:
                 length = await worker.reader.readexactly(frames.LENGTH_BYTES)
                 body = await worker.reader.readexactly(frames.body_bytes_of(length))
                 run = frames.decode_to_worker(body)
+                if isinstance(run, frames.Rebatch):
+                    self.rebatched.append(run.batching)
+                    continue
                 assert isinstance(run, frames.Run)
                 if KILLER in payloads(run):
                     return

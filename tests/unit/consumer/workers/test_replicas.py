@@ -9,6 +9,7 @@ import pytest
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import LoadCrashed, ModelRejected
 from headrace.consumer.workers import crew
+from headrace.schemas.records import Batching
 from tests.fakes.crew import KILLER, ask, codes, serving
 from tests.fakes.worker import FakeWorker
 
@@ -36,6 +37,24 @@ async def test_serves_with_the_first_while_the_others_load() -> None:
         workers.gate.set()
         await workers.wait_alive(2)
         assert workers.yields == [False, True]
+
+
+async def test_a_worker_hears_of_rules_that_changed_while_it_loaded() -> None:
+    """It begins with the old ones, and is told the new ones before its first call."""
+    async with serving() as (servable, workers):
+        workers.gate.clear()
+        servable.rescale(2)
+        await workers.wait_begun(2)
+        rules = Batching(max_rows=5)
+        servable.rebatch(rules)
+        workers.gate.set()
+        await workers.wait_alive(2)
+        workers.hold()
+        asked = [asyncio.ensure_future(ask(servable, [b"%d" % n])) for n in range(2)]
+        await workers.wait_held(2)
+        assert workers.rebatched == [rules, rules]
+        workers.release()
+        await asyncio.gather(*asked)
 
 
 async def test_workers_answer_side_by_side() -> None:
