@@ -183,7 +183,7 @@ class Crew:
     async def _fill(self, seat: Seat, words: str) -> bool:
         """Have a worker started for a seat; return whether there is one."""
         pauses, began = backoff(_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS), self._loop.time()
-        event = "worker.replaced" if words else "worker.joined"
+        is_first = seat.lane is None
         while True:
             verdict = self._deaths.verdict(self._loop.time())
             if verdict is not None:
@@ -202,9 +202,12 @@ class Crew:
                 else:
                     return self._give_up(error)
             else:
-                took_seconds = round(self._loop.time() - began, 3)
-                self._log.info(event, pid=link.process.pid, duration_seconds=took_seconds)
                 self._attach(seat, link)
+                pid, took_seconds = link.process.pid, round(self._loop.time() - began, 3)
+                if is_first:
+                    self._log.info("worker.joined", pid=pid, duration_seconds=took_seconds)
+                else:
+                    self._log.info("worker.replaced", pid=pid, duration_seconds=took_seconds)
                 return True
 
     def _has_workers(self) -> bool:
