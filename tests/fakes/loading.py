@@ -18,6 +18,7 @@ class EchoServable:
         self.planned = planned
         self.signature_def = b""
         self.batching: Batching | None = None
+        self.replicas = 1
         self.unloaded = asyncio.Event()
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
@@ -41,6 +42,10 @@ class EchoServable:
     def rebatch(self, batching: Batching) -> None:
         """Remember the rules."""
         self.batching = batching
+
+    def rescale(self, replicas: int) -> None:
+        """Remember how many."""
+        self.replicas = replicas
 
     async def unload(self) -> None:
         """Remember it."""
@@ -69,7 +74,12 @@ class ScriptedLoader:
         """Nothing has to be got ready."""
 
     async def load(
-        self, planned: PlannedVersion, batching: Batching, *, yields_cpu: bool
+        self,
+        planned: PlannedVersion,
+        batching: Batching,
+        *,
+        yields_cpu: bool,
+        replicas: int = 1,
     ) -> EchoServable:
         """Load as scripted."""
         servable = ServableId(planned.record.model, planned.record.version)
@@ -92,6 +102,7 @@ class ScriptedLoader:
             self.running -= 1
         loaded = EchoServable(planned)
         loaded.rebatch(batching)
+        loaded.rescale(replicas)
         self.servables[servable] = loaded
         return loaded
 

@@ -46,6 +46,7 @@ class FakeServable:
         self.deadlines_seconds: list[float] = []
         self.sizes: list[int] = []
         self.batching = Batching()
+        self.replicas = 1
         self.is_unloaded = False
         self.cancelled = 0
         self._max_inside = max_inside
@@ -92,6 +93,10 @@ class FakeServable:
     def rebatch(self, batching: Batching) -> None:
         """Remember the rules."""
         self.batching = batching
+
+    def rescale(self, replicas: int) -> None:
+        """Remember how many."""
+        self.replicas = replicas
 
     async def unload(self) -> None:
         """Answer UNAVAILABLE to what is inside, and to all that comes."""
@@ -182,6 +187,7 @@ class FakeLoader:
         batching: Batching,
         *,
         yields_cpu: bool,  # noqa: ARG002 - the protocol's parameter
+        replicas: int = 1,
     ) -> FakeServable:
         """Load at once."""
         error = self.failures.get(planned.record.version)
@@ -189,5 +195,6 @@ class FakeLoader:
             raise error
         servable = FakeServable(planned)
         servable.rebatch(batching)
+        servable.rescale(replicas)
         self.loaded.append(servable)
         return servable

@@ -36,8 +36,7 @@ class FakeProcess:
                 self._other.close()
 
     def close(self) -> None:
-        """Close both ends, connected or not."""
-        self.stream.close()
+        """Close the worker's end, connected or not."""
         self._other.close()
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -68,6 +67,7 @@ class FakeWorker:
             await link.open()
             return cls(link, *await process.open())
         except BaseException:
+            link.kill()
             process.close()
             raise
 

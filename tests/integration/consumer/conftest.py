@@ -52,10 +52,16 @@ async def load(loader: WorkerLoader, store: Path) -> AsyncGenerator[Load]:
     async with AsyncExitStack() as stack:
 
         async def loaded(
-            name: str, batching: Batching | None = None, *, yields_cpu: bool = False
+            name: str,
+            batching: Batching | None = None,
+            *,
+            yields_cpu: bool = False,
+            replicas: int = 1,
         ) -> WorkerServable:
             planned = publish(model(name), store)
-            servable = await loader.load(planned, batching or Batching(), yields_cpu=yields_cpu)
+            servable = await loader.load(
+                planned, batching or Batching(), yields_cpu=yields_cpu, replicas=replicas
+            )
             stack.push_async_callback(servable.unload)
             return servable
 

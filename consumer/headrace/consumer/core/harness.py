@@ -16,7 +16,7 @@ from headrace.consumer.core.plan import PlannedVersion
 from headrace.consumer.core.servable import Loader, Servable
 from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.core.slots import LoadSlots
-from headrace.schemas.records import Batching, ServableState, ServableStatus
+from headrace.schemas.records import ModelConfig, ServableState, ServableStatus
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Harness:
     def __init__(
         self,
         planned: PlannedVersion,
-        batching: Batching,
+        config: ModelConfig,
         options: LifeOptions,
         on_change: Callable[[Harness], None],
     ) -> None:
@@ -58,7 +58,7 @@ class Harness:
         self.has_failed = False
         self.is_waiting = False
         self.serving: Serving | None = None
-        self._batching = batching
+        self._config = config
         self._options = options
         self._on_change = on_change
         self._may_load = asyncio.Event()
@@ -99,12 +99,11 @@ class Harness:
         self._retry_now.set()
         self._on_change(self)
 
-    def rebatch(self, batching: Batching) -> None:
-        """Batch by these rules, now and after a later load."""
-        if batching != self._batching:
-            self._batching = batching
-            if self.serving:
-                self.serving.servable.rebatch(batching)
+    def configure(self, config: ModelConfig) -> None:
+        """Batch by these rules and with so many workers, now and after a later load."""
+        before, self._config = self._config, config
+        if self.serving:
+            self._adapt(self.serving.servable, before)
 
     async def live(self, loader: Loader, slots: LoadSlots, is_serving: IsServing) -> None:
         """Go through the whole life; returns at END.
@@ -167,7 +166,15 @@ class Harness:
             async with slots:
                 if self.state is ServableState.START:
                     self._become(ServableState.LOADING)
-                return await loader.load(self.planned, self._batching, yields_cpu=is_serving())
+                config = self._config
+                servable = await loader.load(
+                    self.planned,
+                    config.batching,
+                    yields_cpu=is_serving(),
+                    replicas=config.replicas,
+                )
+                self._adapt(servable, config)
+                return servable
 
         try:
             return await self._first(load()), None
@@ -176,6 +183,13 @@ class Harness:
         except Exception as error:  # door: whatever one event makes a loader raise ends it alone
             log.exception("version.load_crashed", model=self.id.model, version=self.id.version)
             return None, error
+
+    def _adapt(self, servable: Servable, before: ModelConfig) -> None:
+        """Tell a servable what its configuration has become."""
+        if self._config.batching != before.batching:
+            servable.rebatch(self._config.batching)
+        if self._config.replicas != before.replicas:
+            servable.rescale(self._config.replicas)
 
     async def _pause(self, delay_seconds: float) -> None:
         """Wait before the next attempt, unless stopped or renewed first."""

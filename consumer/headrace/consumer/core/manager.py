@@ -167,7 +167,7 @@ class Manager:
                 planned.control_offset > harness.planned.control_offset
             )
             if harness is None or (_is_over(harness) and is_newer):
-                fresh = Harness(planned, config.batching, self._options, self._changed)
+                fresh = Harness(planned, config, self._options, self._changed)
                 harnesses[key] = fresh
                 self._monitor.record(fresh.status)
                 self._tasks.create_task(
@@ -192,7 +192,7 @@ class Manager:
             if key in wanted and harness.state in {ServableState.START, ServableState.LOADING}
         )
         for harness in harnesses.values():
-            harness.rebatch(config.batching)
+            harness.configure(config)
 
     def _is_serving(self) -> bool:
         return self._available > 0

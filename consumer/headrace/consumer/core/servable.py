@@ -47,6 +47,10 @@ class Servable(Protocol):
         """Batch by these rules from the next frame on."""
         ...
 
+    def rescale(self, replicas: int) -> None:
+        """Answer with so many workers from now on; no call is lost by it. Returns at once."""
+        ...
+
     async def unload(self) -> None:
         """Give back everything the version holds. Calls still inside are answered UNAVAILABLE."""
         ...
@@ -60,7 +64,12 @@ class Loader(Protocol):
         ...
 
     async def load(
-        self, planned: PlannedVersion, batching: Batching, *, yields_cpu: bool
+        self,
+        planned: PlannedVersion,
+        batching: Batching,
+        *,
+        yields_cpu: bool,
+        replicas: int = 1,
     ) -> Servable:
         """Fetch, verify, load and warm one version.
 
@@ -68,6 +77,8 @@ class Loader(Protocol):
             planned: what the log says of the version.
             batching: how its calls are to be batched.
             yields_cpu: load on few cores because others are serving.
+            replicas: how many workers it is to have. It serves with the first one that has loaded;
+                the others join as they do.
 
         Raises:
             LoadError: with the reason in words; `retriable` says whether to try again.

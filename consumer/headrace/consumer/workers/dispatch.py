@@ -1,72 +1,82 @@
-"""Which calls go to the worker when: frames are cut from the queue while the worker is busy.
+"""Which calls go to which worker when: frames are cut from the queue while the workers are busy.
 
-Owns what is in the queue and in flight on one link at a time. Knows nothing of processes; the
-servable gives it a link, and takes back what a dead worker left unanswered.
+Owns the queue's way out and the lanes to the workers. Knows nothing of processes; the crew gives it
+links, and takes back what a dead worker left unanswered.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
 
-from headrace.consumer.core.calls import Fault
-from headrace.consumer.core.codes import Code
 from headrace.consumer.workers import frames
-from headrace.consumer.workers.flight import Frame, Share
+from headrace.consumer.workers.flight import Share
+from headrace.consumer.workers.lane import Lane
 from headrace.consumer.workers.link import Link
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.queue import EXPIRED, CallQueue, Ticket
 from headrace.schemas.records import Batching
 
-_HUNG: Final = "it did not answer by its deadline"
+
+def _always() -> bool:
+    return True
 
 
 class Dispatcher:
-    """Sends queued calls to the worker and hands its answers out.
+    """Sends queued calls to the workers of a version, whose answers come back by its lanes.
 
-    Whatever queued while the worker was busy goes into the next frame; when there is a full one, it
-    goes before the worker is idle. A call over which a worker has died before is a suspect, and
-    goes alone: no frame before it is unanswered, none follows.
+    Whatever queued while the workers were busy goes into the next frame; idle workers share it.
+    When there is a full frame, it goes before a worker is idle.
+
+    A call over which a worker has died before is a suspect, and goes alone: no frame before it is
+    unanswered, none follows. One worker at a time has suspects, while the others serve; whether one
+    may be risked at all is for `may_test` to say.
 
     **Concurrency:** event loop only.
     """
 
-    def __init__(self, queue: CallQueue, batching: Batching, options: WorkerOptions) -> None:
+    def __init__(
+        self,
+        queue: CallQueue,
+        batching: Batching,
+        options: WorkerOptions,
+        may_test: Callable[[], bool] = _always,
+    ) -> None:
         self._queue = queue
         self._batching = batching
         self._options = options
+        self._may_test = may_test
         self._loop = asyncio.get_running_loop()
-        self._link: Link | None = None
-        self._frames: dict[int, Frame] = {}
-        self._next_frame = 0
+        self._lanes: list[Lane] = []
+        self._leaving: list[Lane] = []
         self._suspects: deque[Share] = deque()
+        self._tester: Lane | None = None
         self._linger: asyncio.TimerHandle | None = None
         self.has_answered = False
 
     @property
-    def is_testing(self) -> bool:
-        """Whether the worker has a suspect."""
-        return any(frame.is_suspect for frame in self._frames.values())
+    def workers(self) -> int:
+        """How many workers get calls."""
+        return len(self._lanes)
 
-    def attach(self, link: Link) -> None:
-        """Send calls over this link from now on."""
-        self._link = link
-        self.has_answered = False
-        link.on_message = self._receive
+    def attach(self, link: Link) -> Lane:
+        """Send calls over this link too from now on."""
+        lane = Lane(link, self._options.hang_grace_seconds, self._answered)
+        self._lanes.append(lane)
         self.pump()
+        return lane
 
-    def detach(self) -> list[Share]:
-        """Send nothing more; return the calls that the worker left unanswered."""
-        self._link = None
-        self._stop_lingering()
-        orphans: list[Share] = []
-        for frame in self._frames.values():
-            frame.stop_watching()
-            orphans += frame.unanswered()
-        self._frames.clear()
-        return orphans
+    def retire(self, lane: Lane) -> None:
+        """Send nothing more by this lane; its worker ends when it has answered what it has."""
+        self._remove(lane)
+        self._leaving.append(lane)
+        lane.leave()
+
+    def detach(self, lane: Lane) -> list[Share]:
+        """Forget a lane; return the calls that its worker left unanswered."""
+        self._remove(lane)
+        return lane.close()
 
     def suspect(self, suspects: Iterable[Share]) -> None:
         """Send these calls next, each alone; those left from before come first."""
@@ -75,103 +85,106 @@ class Dispatcher:
         self._suspects.extend(suspects)
 
     def drain(self) -> list[Ticket]:
-        """Take out every call that has not been sent."""
-        waiting = [*[share.ticket for share in self._suspects], *self._queue.drain()]
+        """Take out every call, and forget the lanes."""
+        lanes = [*self._lanes, *self._leaving]
+        inside = [share.ticket for lane in lanes for share in lane.close()]
+        inside += [share.ticket for share in self._suspects]
+        self._lanes.clear()
+        self._leaving.clear()
         self._suspects.clear()
-        return waiting
+        self._tester = None
+        self._stop_lingering()
+        return inside + self._queue.drain()
 
     def rebatch(self, batching: Batching) -> None:
         """Batch by these rules from the next frame on."""
-        if batching != self._batching and self._link is not None:
-            self._link.send(frames.Rebatch(batching))
+        if batching != self._batching:
+            for lane in (*self._lanes, *self._leaving):
+                lane.link.send(frames.Rebatch(batching))
         self._batching = batching
         self.pump()
 
     def pump(self) -> None:
         """Send what may be sent now."""
-        while self._link is not None:
-            if self._suspects:
-                if self._frames:
-                    return
-                shares = self._next_suspect()
-            else:
-                if not self._may_send() or self._waits_for_company():
-                    return
-                shares = self._next_calls()
-            if shares:
-                self._send(self._link, shares)
+        if self._suspects or self._tester is not None:
+            self._test()
+        while queued := len(self._queue):
+            lane, sharers = self._next_lane(queued)
+            if lane is None or self._waits_for_company(lane, queued):
+                return
+            self._send(lane, queued, sharers)
 
-    def _may_send(self) -> bool:
-        """Whether there are calls for an idle worker, or a full frame for a busy one."""
-        queued = len(self._queue)
-        if not self._frames:
-            return queued > 0
-        return (
-            2 * queued >= self._options.max_frame_calls
-            and len(self._frames) < self._options.max_frames_in_flight
-            and not self.is_testing
-        )
+    def _next_lane(self, queued: int) -> tuple[Lane | None, int]:
+        """Return the worker that has least to do, and how many have as little.
 
-    def _next_calls(self) -> list[Share]:
+        One that is busy counts only if there is half a frame of calls.
+        """
+        options = self._options
+        is_full = 2 * queued >= options.max_frame_calls
+        fewest = options.max_frames_in_flight if is_full else 1
+        found, sharers = None, 0
+        for lane in self._lanes:
+            count = len(lane.frames)
+            if lane is self._tester or count > fewest:
+                continue
+            if count < fewest:
+                found, sharers, fewest = lane, 1, count
+            elif found is not None:
+                sharers += 1
+        return found, sharers
+
+    def _send(self, lane: Lane, queued: int, sharers: int) -> None:
+        """Send a frame with this worker's part of the queue; a whole batch if it waited for one."""
+        part = -(-queued // sharers)
+        if self._batching.timeout_micros:
+            part = max(part, self._batching.max_rows)
         options = self._options
         tickets = self._queue.take(
-            options.max_frame_calls, options.max_frame_bytes, self._loop.time()
+            min(part, options.max_frame_calls), options.max_frame_bytes, self._loop.time()
         )
-        return [Share(ticket) for ticket in tickets]
+        if tickets:
+            lane.send([Share(ticket) for ticket in tickets])
 
-    def _next_suspect(self) -> list[Share]:
-        share = self._suspects.popleft()
+    def _test(self) -> None:
+        """Have a worker that has nothing else answer the next suspect, if that may be."""
+        while self._suspects and self._lanes and self._may_test():
+            if self._tester is None:
+                self._tester = min(self._lanes, key=lambda lane: len(lane.frames))
+            if self._tester.frames:
+                return
+            share = self._suspects.popleft()
+            if self._is_wanted(share):
+                self._tester.send([share])
+        if self._tester is not None and not self._tester.frames:
+            self._tester = None
+
+    def _is_wanted(self, share: Share) -> bool:
+        """Whether somebody waits for the answer to a suspect still."""
         ticket, position = share.ticket, share.first
         if ticket.payloads[position] is not None:
-            return []
+            return False
         if ticket.calls.deadlines_seconds[position] <= self._loop.time():
             ticket.settle(position, b"", EXPIRED)
-            return []
-        return [share]
+            return False
+        return True
 
-    def _send(self, link: Link, shares: list[Share]) -> None:
-        number, self._next_frame = self._next_frame, self._next_frame + 1
-        frame = Frame(shares)
-        try:
-            link.send(frames.Run(number, frame.calls()))
-        except frames.FrameError as error:
-            for share in shares:
-                share.ticket.settle_rest(Fault(Code.RESOURCE_EXHAUSTED, message=str(error)))
-            return
-        self._frames[number] = frame
-        for share in shares:
-            share.ticket.is_sent = True
-        latest = max(share.latest_seconds for share in shares)
-        if latest < float("inf"):
-            frame.watchdog = self._loop.call_at(
-                latest + self._options.hang_grace_seconds, link.kill, _HUNG
-            )
-
-    def _receive(self, message: frames.FromWorker) -> None:
-        """Hand out answers; called by the link."""
-        if not isinstance(message, frames.Ran) or message.id not in self._frames:
-            self._end_worker(f"unexpected {type(message).__name__}")
-            return
-        frame = self._frames[message.id]
-        try:
-            frame.settle(message)
-        except ValueError as error:
-            self._end_worker(str(error))
-            return
+    def _answered(self, _lane: Lane) -> None:
         self.has_answered = True
-        if frame.left <= 0:
-            frame.stop_watching()
-            del self._frames[message.id]
-            self.pump()
+        self.pump()
 
-    def _end_worker(self, why: str) -> None:
-        if self._link is not None:
-            self._link.kill(f"it broke the protocol: {why}")
+    def _remove(self, lane: Lane) -> None:
+        for lanes in (self._lanes, self._leaving):
+            if lane in lanes:
+                lanes.remove(lane)
+        if lane is self._tester:
+            self._tester = None
+        if not self._lanes:
+            self._stop_lingering()
 
-    def _waits_for_company(self) -> bool:
+    def _waits_for_company(self, lane: Lane, queued: int) -> bool:
         """Whether an idle worker should wait for more calls before it gets the next frame."""
         timeout = self._batching.timeout_micros
-        if not timeout or self._frames or len(self._queue) >= self._batching.max_rows:
+        if not timeout or lane.frames or queued >= self._batching.max_rows:
             self._stop_lingering()
             return False
         if self._linger is None:
@@ -180,11 +193,11 @@ class Dispatcher:
 
     def _end_linger(self) -> None:
         """Send the frame that has waited long enough."""
-        if self._link is not None and len(self._queue) and not self._frames:
-            shares = self._next_calls()
-            if shares:
-                self._send(self._link, shares)
         self._linger = None
+        if queued := len(self._queue):
+            lane, sharers = self._next_lane(queued)
+            if lane is not None and not lane.frames:
+                self._send(lane, queued, sharers)
         self.pump()
 
     def _stop_lingering(self) -> None:

@@ -73,7 +73,12 @@ class WorkerLoader:
             await self._zygotes.start(platform)
 
     async def load(
-        self, planned: PlannedVersion, batching: Batching, *, yields_cpu: bool
+        self,
+        planned: PlannedVersion,
+        batching: Batching,
+        *,
+        yields_cpu: bool,
+        replicas: int = 1,
     ) -> WorkerServable:
         """Fetch, verify, load and warm one version; see `core.servable.Loader.load`."""
         record = planned.record
@@ -107,7 +112,7 @@ class WorkerLoader:
             warm_up_skipped=worker.loaded.skipped,
         )
         name = ServableId(record.model, record.version)
-        servable = WorkerServable(name, worker, start, batching, self._options)
+        servable = WorkerServable(name, worker, start, batching, self._options, replicas=replicas)
         life = servable.begin(self._tasks)
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
@@ -116,7 +121,7 @@ class WorkerLoader:
         return servable
 
     async def _start(
-        self, record: ModelVersion, path: Path, batching: Batching, *, yields_cpu: bool = False
+        self, record: ModelVersion, path: Path, batching: Batching, *, yields_cpu: bool
     ) -> LoadedWorker:
         """Start a worker for a version whose artefact is on this machine."""
         order = frames.Load(

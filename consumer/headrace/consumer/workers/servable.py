@@ -1,51 +1,27 @@
-"""One version as the node holds it: a queue, a worker process, and a replacement when it dies."""
+"""One version as the node holds it: a queue of calls, and the workers that answer them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable
-from typing import Final, Protocol
-
-import structlog
 
 from headrace.consumer.core.calls import Answers, Calls, Fault, refused
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import LoadCrashed, LoadError
+from headrace.consumer.core.errors import LoadError
 from headrace.consumer.core.ids import ServableId
-from headrace.consumer.workers.dispatch import Dispatcher
-from headrace.consumer.workers.link import Link
+from headrace.consumer.workers.crew import Crew
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.queue import EXPIRED, CallQueue, Ticket
+from headrace.consumer.workers.recruiter import StartWorker
 from headrace.consumer.workers.start import LoadedWorker
 from headrace.schemas.records import Batching
 
-log = structlog.get_logger()
-
-_MAX_DEATHS_OF_A_CALL: Final = 2
-# When so many suspects have been tested and each ended its worker, it is not the requests.
-_MAX_TESTS_IN_VAIN: Final = 8
-
-
-class StartWorker(Protocol):
-    """What makes a worker that has loaded the version."""
-
-    async def __call__(self, batching: Batching) -> LoadedWorker:
-        """Return it, loaded.
-
-        Raises:
-            LoadError: the version cannot be loaded.
-
-        Cancellation: no worker is left behind.
-        """
-        ...
-
 
 class WorkerServable:
-    """A loaded version whose model runs in a process of its own.
+    """A loaded version whose model runs in processes of its own.
 
-    `live` watches the process and replaces it; it is to run in a task for as long as the servable
-    is in use.
+    It serves with the worker that it gets; its other `replicas` join as they load. `live` sees to
+    that and replaces those that die; it is to run in a task for as long as the servable is in use.
 
     **Concurrency:** event loop only.
     """
@@ -57,35 +33,32 @@ class WorkerServable:
         start: StartWorker,
         batching: Batching,
         options: WorkerOptions,
+        *,
+        replicas: int = 1,
     ) -> None:
         self._id = servable
-        self._log = log.bind(model=servable.model, version=servable.version)
-        self._link = worker.link
         self.signature_def = worker.loaded.signature_def
-        self._start = start
-        self._batching = batching
         self._options = options
         self._queue = CallQueue(options.max_queue_calls, options.max_queue_bytes)
-        self._dispatcher = Dispatcher(self._queue, batching, options)
+        self._crew = Crew(servable, start, self._queue, batching, options)
+        self._dispatcher = self._crew.dispatcher
         self._loop = asyncio.get_running_loop()
-        self._lost = asyncio.Event()
-        self._deaths: deque[float] = deque(maxlen=options.max_deaths)
-        self._tests_in_vain = 0.0
         self._broken: asyncio.Future[LoadError] = self._loop.create_future()
         # Why calls are refused; None while they are taken.
         self._closed: Fault | None = None
         self._life: asyncio.Task[None] | None = None
-        self._attach(self._link)
+        self._crew.join(worker.link)
+        self._crew.rescale(replicas)
 
     def begin(self, tasks: asyncio.TaskGroup) -> asyncio.Task[None]:
         """Live in a task of this group, and return the task."""
-        self._life = tasks.create_task(self.live(), name=f"worker of {self._id}")
+        self._life = tasks.create_task(self.live(), name=f"workers of {self._id}")
         return self._life
 
     @property
-    def pid(self) -> int:
-        """The process id of the present worker, or of the last one."""
-        return self._link.process.pid
+    def pids(self) -> list[int]:
+        """The process ids of the workers; for one that is being replaced, the last one's."""
+        return self._crew.pids
 
     async def infer(self, calls: Calls, *, may_wait: bool = False) -> Answers:
         """Return one answer per call; see `core.servable.Servable.infer`."""
@@ -116,110 +89,41 @@ class WorkerServable:
 
     def rebatch(self, batching: Batching) -> None:
         """Batch by these rules from the next frame on."""
-        self._batching = batching
-        self._dispatcher.rebatch(batching)
+        self._crew.rebatch(batching)
+
+    def rescale(self, replicas: int) -> None:
+        """Have so many workers from now on; see `core.servable.Servable.rescale`."""
+        if self._closed is None:
+            self._crew.rescale(replicas)
 
     async def unload(self) -> None:
-        """End the worker; see `core.servable.Servable.unload`."""
+        """End the workers; see `core.servable.Servable.unload`."""
         self.close(f"{self._id} was unloaded")
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait([self._life])
-        await self._link.wait_exit()
+        await self._crew.wait_exit()
 
     def close(self, message: str) -> None:
-        """Answer all calls inside with UNAVAILABLE, now and from now on, and kill the worker."""
+        """Answer all calls inside with UNAVAILABLE, now and from now on, and kill the workers."""
         if self._closed is None:
             self._closed = Fault(Code.UNAVAILABLE, message=message)
-        orphans = [share.ticket for share in self._dispatcher.detach()]
-        self._settle([*orphans, *self._dispatcher.drain()], self._closed)
+        self._settle(self._dispatcher.drain(), self._closed)
         self._queue.wake()
-        self._link.kill()
+        self._crew.dismiss()
 
     async def live(self) -> None:
-        """Replace the worker whenever it dies, until it has died too often.
+        """Replace workers that die, until the version is beyond repair.
 
-        Cancellation: the worker is killed and gone; calls inside are answered UNAVAILABLE.
+        Cancellation: the workers are killed and gone; calls inside are answered UNAVAILABLE.
         """
-        try:
-            while await self._replace(await self._next_death()):
-                pass
-        finally:
-            self.close(f"{self._id} was unloaded")
-            await self._link.wait_exit()
-
-    async def _next_death(self) -> str:
-        """Return the words for the worker's end when it has come."""
-        await self._lost.wait()
-        self._count_death()
-        orphans = self._dispatcher.detach()
-        # At once: whoever closes the version while we wait is to find them.
-        self._dispatcher.suspect(orphans)
-        words = await self._link.wait_exit()
-        self._log.warning("worker.died", pid=self.pid, reason=words, unanswered=len(orphans))
-        killed = Fault(Code.UNAVAILABLE, message=f"worker died: {words}")
-        for ticket, place in ((share.ticket, share.first) for share in orphans):
-            ticket.deaths[place] = ticket.deaths.get(place, 0) + 1
-            if ticket.deaths[place] >= _MAX_DEATHS_OF_A_CALL:
-                ticket.settle(place, b"", killed)
-        return words
-
-    async def _replace(self, words: str) -> bool:
-        """Start the next worker; return whether there is one."""
-        began = self._loop.time()
-        while (verdict := self._verdict()) is None:
+        async with asyncio.TaskGroup() as tasks:
             try:
-                worker = await self._start(self._batching)
-            except LoadCrashed as error:
-                words = str(error)
-                self._deaths.append(self._loop.time())
-                continue
-            except LoadError as error:
-                self._break(error)
-                return False
-            self._attach(worker.link)
-            took_seconds = round(self._loop.time() - began, 3)
-            self._log.info("worker.replaced", pid=self.pid, duration_seconds=took_seconds)
-            return True
-        self._break(LoadCrashed(f"{verdict}, last: {words}"))
-        return False
-
-    def _count_death(self) -> None:
-        """Count a death against the version, unless it answers requests.
-
-        What kills a worker that answers others is most likely a request, and requests have their
-        own bound of deaths. Only suspects that die one after the other tell of the version.
-        """
-        has_answered = self._dispatcher.has_answered
-        if has_answered:
-            self._deaths.clear()
-        if self._dispatcher.is_testing:
-            self._tests_in_vain += float("-inf") if has_answered else 1
-            return
-        self._tests_in_vain = 0.0
-        if not has_answered:
-            self._deaths.append(self._loop.time())
-
-    def _verdict(self) -> str | None:
-        """Return why no worker is started any more; None while one is."""
-        most, window = self._options.max_deaths, self._options.deaths_window_seconds
-        if self._tests_in_vain >= _MAX_TESTS_IN_VAIN:
-            return f"the worker died of {_MAX_TESTS_IN_VAIN} requests, one after the other"
-        if len(self._deaths) == most and self._loop.time() - self._deaths[0] <= window:
-            return f"the worker died {most} times within {window:g} s"
-        return None
-
-    def _attach(self, link: Link) -> None:
-        self._link = link
-        self._lost.clear()
-        link.on_end = self._lost.set
-        if link.is_lost:
-            self._lost.set()
-        self._dispatcher.attach(link)
-
-    def _break(self, error: LoadError) -> None:
-        self.close(str(error))
-        self._broken.set_result(error)
+                error = await self._crew.live(tasks)
+                self.close(str(error))
+                self._broken.set_result(error)
+            finally:
+                self.close(f"{self._id} was unloaded")
 
     async def _wait_room(self, ticket: Ticket) -> None:
         """Return when a ticket may be queued, or is answered already."""

@@ -151,11 +151,11 @@ async def test_onnx_rows_of_two_batches_are_not_mixed(load: Load) -> None:
 async def test_a_deadline_ends_a_run_of_onnx(load: Load) -> None:
     """The worker goes on with the next request, and is the same."""
     servable = await load("onnx", "endless")
-    pid = servable.pid
+    pids = servable.pids
     [late] = await ask(servable, [avro(floats(1), seconds=0.3)])
     assert late.code is Code.DEADLINE_EXCEEDED
     [answer] = await ask(servable, [avro(floats(0))])
-    assert (outputs(answer)["y"].tolist(), servable.pid) == ([0], pid)
+    assert (outputs(answer)["y"].tolist(), servable.pids) == ([0], pids)
 
 
 async def test_what_onnxruntime_cannot_feed_is_refused_when_it_loads(load: Load) -> None:
@@ -175,11 +175,11 @@ async def test_rows_of_python_requests_are_run_as_one(load: Load) -> None:
 async def test_exceptions_of_python_are_answers(load: Load) -> None:
     """Also `sys.exit`; neighbours are answered, and the process is the same."""
     servable = await load("python", "picky")
-    pid = servable.pid
+    pids = servable.pids
     raised, left, good = await ask(servable, [avro(floats(x)) for x in (100, 200, 1)])
     assert (raised.code, raised.message) == (Code.INTERNAL, "ValueError: x is too large")
     assert (left.code, left.message) == (Code.INTERNAL, "SystemExit: 3")
-    assert (outputs(good)["y"].tolist(), servable.pid) == ([1], pid)
+    assert (outputs(good)["y"].tolist(), servable.pids) == ([1], pids)
 
 
 async def test_a_traceback_goes_to_the_log(
@@ -230,12 +230,12 @@ async def test_outputs_of_python_are_held_against_the_signature(
 async def test_a_python_model_that_hangs_is_ended(load: Load) -> None:
     """Nothing ends a call of Python safely, so its worker is replaced."""
     servable = await load("python", "sleepy")
-    pid = servable.pid
+    pids = servable.pids
     [late] = await ask(servable, [avro({"seconds": np.full(1, 60, np.float32)}, seconds=0.3)])
     assert late.code is Code.DEADLINE_EXCEEDED
     [answer] = await ask(servable, [avro({"seconds": np.zeros(1, np.float32)})])
     assert outputs(answer)["seconds"].tolist() == [0]
-    assert servable.pid != pid
+    assert servable.pids != pids
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_a_killed_worker_is_replaced_and_nobody_notices(load: Load) -> None:
     """Under load, a worker killed by the system is replaced, and every call is answered."""
     servable = await load("half_plus_two")
-    killed = servable.pid
+    killed = servable.pids[0]
     has_begun = asyncio.Event()
 
     async def compute(first: int) -> None:
@@ -59,7 +59,7 @@ async def test_a_killed_worker_is_replaced_and_nobody_notices(load: Load) -> Non
             tasks.create_task(compute(1000 * caller))
         await has_begun.wait()
         os.kill(killed, signal.SIGKILL)
-    assert servable.pid != killed
+    assert servable.pids[0] != killed
 
 
 async def test_a_call_that_kills_the_worker_takes_no_neighbour_along(load: Load) -> None:
@@ -126,7 +126,7 @@ async def test_calls_after_unloading_are_unavailable(load: Load) -> None:
     seconds = {"seconds": np.full(1, 30.0, np.float32)}
     inside = asyncio.create_task(ask(servable, [avro(seconds)]))
     await asyncio.sleep(0)  # The task has run up to its wait.
-    pid = servable.pid
+    pid = servable.pids[0]
     await servable.unload()
     [answer] = await inside
     assert (answer.code, answer.message) == (Code.UNAVAILABLE, "sleepy/1 was unloaded")
@@ -145,13 +145,13 @@ async def test_a_stopped_worker_is_replaced_after_the_deadline(
     async with asyncio.timeout(60), WorkerLoader(cache, zygotes, options) as quick:
         planned = publish(model("half_plus_two"), store)
         servable = await quick.load(planned, Batching(), yields_cpu=False)
-        stuck = servable.pid
+        stuck = servable.pids[0]
         os.kill(stuck, signal.SIGSTOP)
         [answer] = await ask(servable, [avro(column(1), seconds=0.2)])
         assert answer.code is Code.DEADLINE_EXCEEDED
         [answer] = await ask(servable, [avro(column(1))])
         assert answer.code is Code.OK
-        assert servable.pid != stuck
+        assert servable.pids[0] != stuck
 
 
 async def test_a_full_queue_refuses_or_waits(zygotes: Zygotes, store: Path, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ async def test_a_cancelled_load_leaves_no_worker(
 async def test_versions_of_a_dead_zygote_come_back(load: Load, zygotes: Zygotes) -> None:
     """When the zygote dies its workers do; both are replaced, and the calls are answered."""
     first, second = await load("half_plus_two"), await load("picky")
-    pids = [first.pid, second.pid]
+    pids = [first.pids[0], second.pids[0]]
     os.kill(_zygote_pid(zygotes), signal.SIGKILL)
     async with asyncio.timeout(60):
         [answer] = await ask(first, [avro(column(1))])
@@ -290,7 +290,7 @@ async def test_every_thread_of_a_worker_may_use_every_core(load: Load, yields_cp
     """A worker that loaded on one core has all its cores back when it serves."""
     servable = await load("half_plus_two", yields_cpu=yields_cpu)
     await ask(servable, [avro(column(1))])
-    threads = _threads(servable.pid)
+    threads = _threads(servable.pids[0])
     assert len(threads) > 1
     assert {frozenset(os.sched_getaffinity(t)) for t in threads} == {
         frozenset(os.sched_getaffinity(0))
@@ -301,7 +301,7 @@ async def test_a_worker_costs_little_memory_of_its_own(load: Load) -> None:
     """What the zygote has imported is shared and not copied."""
     servable = await load("half_plus_two")
     await ask(servable, [avro(column(1))])
-    assert _private_kilobytes(servable.pid) < 100 * 1024
+    assert _private_kilobytes(servable.pids[0]) < 100 * 1024
 
 
 async def test_warm_up_decides_whether_a_version_serves(load: Load) -> None:

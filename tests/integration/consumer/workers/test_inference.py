@@ -225,21 +225,21 @@ async def test_a_raising_model_fails_only_the_culprit(load: Load) -> None:
 async def test_an_endless_graph_ends_at_the_deadline(load: Load) -> None:
     """The deadline ends the run; the worker lives and answers the next request."""
     servable = await load("sleepy")
-    pid = servable.pid
+    pid = servable.pids[0]
     [answer] = await ask(servable, [avro({"seconds": np.full(1, 1e9, np.float32)}, seconds=0.3)])
     assert answer.code is Code.DEADLINE_EXCEEDED
     [answer] = await ask(servable, [avro({"seconds": np.full(1, 0.0, np.float32)})])
     assert answer.code is Code.OK
-    assert servable.pid == pid
+    assert servable.pids[0] == pid
 
 
 async def test_expired_calls_do_not_run(load: Load) -> None:
     """A call whose deadline has passed is answered without the model."""
     servable = await load("brittle")
-    pid = servable.pid
+    pid = servable.pids[0]
     [answer] = await ask(servable, [avro(floats(13.0), seconds=-1)])
     assert answer.code is Code.DEADLINE_EXCEEDED
-    assert servable.pid == pid
+    assert servable.pids[0] == pid
 
 
 async def test_calls_expire_while_the_worker_is_busy(load: Load) -> None:
@@ -260,7 +260,7 @@ async def test_calls_expire_while_the_worker_is_busy(load: Load) -> None:
 async def test_cancelled_calls_leave_the_queue(load: Load) -> None:
     """A cancelled infer drops its queued calls: one that would abort the process never runs."""
     servable = await load("brittle")
-    pid = servable.pid
+    pid = servable.pids[0]
     blocker = asyncio.create_task(ask(servable, [avro(floats(1.0))]))
     doomed = asyncio.create_task(ask(servable, [avro(floats(13.0))]))
     await asyncio.sleep(0)  # Both tasks have run up to their wait.
@@ -271,7 +271,7 @@ async def test_cancelled_calls_leave_the_queue(load: Load) -> None:
     assert answer.code is Code.OK
     [answer] = await ask(servable, [avro(floats(2.0))])
     assert answer.code is Code.OK
-    assert servable.pid == pid
+    assert servable.pids[0] == pid
 
 
 async def test_large_tensors_pass(load: Load) -> None:

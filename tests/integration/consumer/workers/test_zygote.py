@@ -36,7 +36,7 @@ async def main(uri, digest, cache):
     record = ModelVersion(model="m", version=1, uri=uri, digest=digest, size_bytes=1)
     async with Zygotes() as zygotes, WorkerLoader(ArtifactCache(Path(cache), 1), zygotes) as loader:
         servable = await loader.load(PlannedVersion(record, 0), Batching(), yields_cpu=True)
-        print("pids", zygotes.pid("tensorflow"), servable.pid, flush=True)
+        print("pids", zygotes.pid("tensorflow"), servable.pids[0], flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main(*sys.argv[1:]))
@@ -69,7 +69,7 @@ def test_workers_die_with_the_node(store: Path, tmp_path: Path) -> None:
 async def test_signals_of_the_terminal_end_nobody(load: Load, zygotes: Zygotes) -> None:
     """Ctrl-C reaches the whole process group; the node alone decides what ends."""
     servable = await load("half_plus_two")
-    pid, zygote = servable.pid, zygotes.pid("tensorflow")
+    pid, zygote = servable.pids[0], zygotes.pid("tensorflow")
     assert zygote is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(zygote, number)
@@ -77,8 +77,8 @@ async def test_signals_of_the_terminal_end_nobody(load: Load, zygotes: Zygotes) 
     [answer] = await ask(servable, [avro(column(1))])
     assert outputs(answer)["y"] == [[2.5]]
     another = await load("half_plus_two")
-    assert (servable.pid, zygotes.pid("tensorflow")) == (pid, zygote)
-    assert another.pid != pid
+    assert (servable.pids[0], zygotes.pid("tensorflow")) == (pid, zygote)
+    assert another.pids != [pid]
 
 
 @on_the_module_loop

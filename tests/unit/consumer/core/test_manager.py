@@ -382,7 +382,7 @@ async def test_label_keeps_its_old_target_until_the_new_one_is_available() -> No
 
 
 async def test_configuration_reaches_running_versions() -> None:
-    """New batching rules need no reload; a wider policy loads more."""
+    """New batching rules and more workers need no reload; a wider policy loads more."""
     async with staged() as stage:
         stage.write(version(1), version(2))
         await stage.until(2, S.AVAILABLE)
@@ -391,11 +391,26 @@ async def test_configuration_reaches_running_versions() -> None:
                 model="m",
                 policy=VersionPolicy(kind=PolicyKind.ALL),
                 batching=Batching(max_rows=7),
+                replicas=3,
             )
         )
         await stage.until(1, S.AVAILABLE)
         for servable in stage.loader.servables.values():
             assert servable.batching == Batching(max_rows=7)
+            assert servable.replicas == 3
+
+
+async def test_configuration_that_changes_during_a_load_reaches_the_version() -> None:
+    """What loads with the old configuration serves with the present one."""
+    async with staged() as stage:
+        stage.loader.instant = False
+        stage.write(version(1))
+        await stage.until(1, S.LOADING)
+        stage.write(ModelConfig(model="m", batching=Batching(max_rows=7), replicas=3))
+        stage.loader.finish("m", 1)
+        await stage.until(1, S.AVAILABLE)
+        [servable] = stage.loader.servables.values()
+        assert (servable.batching, servable.replicas) == (Batching(max_rows=7), 3)
 
 
 async def test_forgotten_model_leaves_nothing_behind() -> None:

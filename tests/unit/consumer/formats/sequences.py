@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.consumer.core.calls import Calls
 from headrace.consumer.core.codes import Code
-from headrace.consumer.platforms.platform import Array, PlatformError
+from headrace.consumer.platforms.platform import Array, PlatformError, Signature
 from tests.unit.consumer.formats.arithmetic import signature
 
 CLASSES: Final = 5

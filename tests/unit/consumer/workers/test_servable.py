@@ -3,87 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
 
 import pytest
 
-from headrace.consumer.core.calls import Answers, Calls, Encoding
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.errors import LoadCrashed, LoadError, ModelRejected
+from headrace.consumer.core.errors import LoadCrashed, ModelRejected
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.workers import frames
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.servable import WorkerServable
 from headrace.consumer.workers.start import LoadedWorker
 from headrace.schemas.records import Batching
-from tests.fakes.worker import FakeProcess, FakeWorker, payloads
-
-KILLER = b"killer"
-OPTIONS = WorkerOptions(max_deaths=3, deaths_window_seconds=60.0)
-
-
-class Workers:
-    """Starts workers that echo, and die over a frame with a killer in it.
-
-    `failures` are what starting ends in, one after the other, before it works again.
-
-    **Concurrency:** event loop only.
-    """
-
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
-        self.failures: list[LoadError] = []
-        self.started = 0
-        self._tasks = tasks
-
-    async def __call__(self, batching: Batching) -> LoadedWorker:  # noqa: ARG002 - the protocol's
-        """Start one."""
-        if self.failures:
-            raise self.failures.pop(0)
-        self.started += 1
-        worker = await FakeWorker.connected()
-        self._tasks.create_task(self._work(worker))
-        return LoadedWorker(worker.link, frames.Loaded(b"", 0, 0))
-
-    async def _work(self, worker: FakeWorker) -> None:
-        try:
-            while True:
-                length = await worker.reader.readexactly(frames.LENGTH_BYTES)
-                body = await worker.reader.readexactly(frames.body_bytes_of(length))
-                run = frames.decode_to_worker(body)
-                assert isinstance(run, frames.Run)
-                if KILLER in payloads(run):
-                    return
-                worker.answer(run)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            await worker.die()
-
-
-@asynccontextmanager
-async def serving(
-    options: WorkerOptions = OPTIONS,
-) -> AsyncGenerator[tuple[WorkerServable, Workers], None]:
-    """Serve with such workers."""
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-        workers = Workers(tasks)
-        first = await workers(Batching())
-        servable = WorkerServable(ServableId("m", 1), first, workers, Batching(), options)
-        servable.begin(tasks)
-        yield servable, workers
-        await servable.unload()
-
-
-async def ask(servable: WorkerServable, payloads: Sequence[bytes]) -> Answers:
-    """Ask with plenty of time."""
-    return await servable.infer(Calls(Encoding.AVRO, payloads, [float("inf")] * len(payloads)))
-
-
-def codes(answers: Answers) -> list[Code]:
-    """Return how each call went."""
-    faults = answers.faults
-    return [faults[n].code if n in faults else Code.OK for n in range(len(answers.payloads))]
+from tests.fakes.crew import KILLER, OPTIONS, Workers, ask, codes, serving
+from tests.fakes.worker import FakeProcess, FakeWorker
 
 
 @pytest.mark.parametrize("place", range(3))
