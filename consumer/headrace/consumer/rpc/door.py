@@ -50,8 +50,6 @@ PATIENCE: Final = (
     ("grpc.server.max_pending_requests_hard_limit", 16_384),
 )
 
-Handler = grpc.RpcMethodHandler[bytes, bytes]
-
 _SERVICES: Final = (PREDICTION_SERVICE, MODEL_SERVICE, OPEN_INFERENCE_SERVICE)
 
 
@@ -171,7 +169,9 @@ class GrpcDoor:
             *(aging if options.max_age_seconds else ()),
         )
 
-    def _unary(self, methods: Mapping[str, Method]) -> dict[str, Handler]:
+    def _unary(
+        self, methods: Mapping[str, Method]
+    ) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         return {name: unary(method, self._admission) for name, method in methods.items()}
 
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from headrace.consumer.workers import frames
+from headrace.consumer.workers.company import MAX_WAIT_SECONDS, Company
 from headrace.consumer.workers.flight import Share
 from headrace.consumer.workers.lane import Lane
 from headrace.consumer.workers.link import Link
@@ -53,6 +54,7 @@ class Dispatcher:
         self._suspects: deque[Share] = deque()
         self._tester: Lane | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._company = Company()
         self.has_answered = False
 
     @property
@@ -108,10 +110,16 @@ class Dispatcher:
         """Send what may be sent now."""
         if self._suspects or self._tester is not None:
             self._test()
+        self._hand_out(may_wait=True)
+
+    def _hand_out(self, *, may_wait: bool) -> None:
+        """Give the idle workers what is queued, and a busy one a full frame."""
         while queued := len(self._queue):
             lane, sharers = self._next_lane(queued)
-            if lane is None or self._waits_for_company(lane, queued):
+            if lane is None or (may_wait and self._waits_for_company(lane, queued)):
                 return
+            # What is due for one idle worker is due for the others, unless batches are to be full.
+            may_wait = may_wait and self._batching.timeout_micros > 0
             self._send(lane, queued, sharers)
 
     def _next_lane(self, queued: int) -> tuple[Lane | None, int]:
@@ -183,21 +191,25 @@ class Dispatcher:
 
     def _waits_for_company(self, lane: Lane, queued: int) -> bool:
         """Whether an idle worker should wait for more calls before it gets the next frame."""
-        timeout = self._batching.timeout_micros
-        if not timeout or lane.frames or queued >= self._batching.max_rows:
+        timeout_micros = self._batching.timeout_micros
+        if timeout_micros:
+            wanted, seconds = self._batching.max_rows, timeout_micros / 1e6
+        else:
+            wanted, seconds = self._company.wanted, MAX_WAIT_SECONDS
+        if lane.frames or queued >= wanted:
             self._stop_lingering()
+            self._company.came(queued)
             return False
         if self._linger is None:
-            self._linger = self._loop.call_later(timeout / 1e6, self._end_linger)
+            self._linger = self._loop.call_later(seconds, self._end_linger)
         return True
 
     def _end_linger(self) -> None:
         """Send the frame that has waited long enough."""
         self._linger = None
         if queued := len(self._queue):
-            lane, sharers = self._next_lane(queued)
-            if lane is not None and not lane.frames:
-                self._send(lane, queued, sharers)
+            self._company.stayed_away(queued)
+            self._hand_out(may_wait=False)
         self.pump()
 
     def _stop_lingering(self) -> None:
