@@ -145,18 +145,25 @@ class ModelPublisher:
             WaitTimeout: the event is in the log, and a node still holds the version.
             BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
         """
-        configuration.check_name(model)
-        configuration.check_number(version)
-        async with self._appending:
-            record = Known.of(await self._log.read()).version(model, version)
-            gone = replace(record, lifecycle=Lifecycle.RETIRED, signature=None)
-            offset = await self._log.append(version_key(model, version), gone, timeout)
+        offset = await self._turn(model, version, Lifecycle.RETIRED, timeout)
         on_progress(Appended(control_offset=offset))
         event = Event(model=model, version=version, offset=offset)
         released_by = (
             () if wait is None else await self._wait(event, timeout, on_progress).retired()
         )
         return Retired(model=model, version=version, control_offset=offset, released_by=released_by)
+
+    async def republish(self, model: str, version: int, *, timeout: float = 60.0) -> int:
+        """Write a version's record once more and return the event's offset.
+
+        Brings a retired version back, and makes a node that failed to load it try afresh.
+
+        Raises:
+            InvalidArgument: name or version cannot be.
+            UnknownVersion: the log holds no such version.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+        """
+        return await self._turn(model, version, Lifecycle.PUBLISHED, timeout)
 
     async def config(self, model: str) -> ModelConfig | None:
         """Return the model's configuration in the log, None when it has none (all defaults)."""
@@ -208,6 +215,16 @@ class ModelPublisher:
             for key in keys:
                 await self._log.append(key, None, timeout)
         return Forgotten(keys=tuple(key.decode() for key in keys))
+
+    async def _turn(self, model: str, version: int, to: Lifecycle, timeout: float) -> int:
+        """Append the version's last record with that lifecycle and return the offset."""
+        configuration.check_name(model)
+        configuration.check_number(version)
+        async with self._appending:
+            record = Known.of(await self._log.read()).version(model, version)
+            if record.lifecycle is not to:
+                record = replace(record, lifecycle=to, signature=None)
+            return await self._log.append(version_key(model, version), record, timeout)
 
     async def _announce(
         self, wish: ModelVersion, version: int | None, timeout: float

@@ -11,6 +11,7 @@ from grpc import aio
 
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Readiness
+from headrace.consumer.core.repository import Repository
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.rpc.health import HEALTH_SERVICE, Health
 from headrace.consumer.rpc.model_service import ModelService
@@ -45,7 +46,8 @@ class GrpcDoor:
     """Answers gRPC calls from entering the `async with` block until leaving it.
 
     `port` is the one it listens on. On leaving, health turns to NOT_SERVING and watches end, new
-    calls are refused, and calls in flight may finish for `drain_seconds`.
+    calls are refused, and calls in flight may finish for `drain_seconds`. Without a `repository`,
+    its methods are UNIMPLEMENTED.
 
     **Concurrency:** event loop only; use it once.
     """
@@ -56,6 +58,7 @@ class GrpcDoor:
         monitor: Monitor,
         readiness: Readiness,
         options: GrpcOptions,
+        repository: Repository | None = None,
     ) -> None:
         self.port = options.port
         self._options = options
@@ -63,7 +66,7 @@ class GrpcDoor:
         self._predictions = PredictionService(
             serving_map, readiness, Provenance(options.node), options.default_timeout_seconds
         )
-        self._models = ModelService(monitor)
+        self._models = ModelService(monitor, repository)
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -96,7 +99,7 @@ class GrpcDoor:
             "Predict": unary(self._predictions.predict),
             "GetModelMetadata": unary(self._predictions.get_model_metadata),
         }
-        models = {"GetModelStatus": unary(self._models.get_model_status)}
+        models = {name: unary(method) for name, method in self._models.methods().items()}
         return (
             grpc.method_handlers_generic_handler(PREDICTION_SERVICE, predictions),
             grpc.method_handlers_generic_handler(MODEL_SERVICE, models),

@@ -9,14 +9,25 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from headrace.protos import tensorflow_error_pb2, tensorflow_pb2, tensorflow_serving_pb2
+from headrace.protos import (
+    tensorflow_error_pb2,
+    tensorflow_pb2,
+    tensorflow_serving_config_pb2,
+    tensorflow_serving_pb2,
+)
 
 # Importing these registers the official definitions, and imports TensorFlow.
 for official_module in ("prediction_log", "model_service", "prediction_service"):
     import_module(f"tensorflow_serving.apis.{official_module}_pb2")
 OFFICIAL = descriptor_pool.Default()
 FILES = [
-    module.DESCRIPTOR for module in (tensorflow_pb2, tensorflow_error_pb2, tensorflow_serving_pb2)
+    module.DESCRIPTOR
+    for module in (
+        tensorflow_pb2,
+        tensorflow_error_pb2,
+        tensorflow_serving_config_pb2,
+        tensorflow_serving_pb2,
+    )
 ]
 OMITTED = {
     # Kinds of warm-up records that are not run, and their metadata.
