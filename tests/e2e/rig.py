@@ -123,7 +123,7 @@ class Site:
             "max_backoff_seconds": 0.1,
             "log_format": "json",
         } | settings
-        return [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+        return [_argument(name.replace("_", "-"), value) for name, value in chosen.items()]
 
     @asynccontextmanager
     async def node(self, **settings: object) -> AsyncGenerator[NodeProcess, None]:
@@ -164,6 +164,12 @@ class Site:
         """Open a Kafka inference client with this test's topics."""
         async with InferenceClient(self.connection, topics=self.topics) as client:
             yield client
+
+
+def _argument(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}={value}"
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from grpc import aio
 from tensorflow_serving.apis import (  # type: ignore[import-untyped]
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -32,6 +33,9 @@ GetModelMetadataRequest = cast(
 GetModelStatusRequest = cast(
     "type[ours.GetModelStatusRequest]", cast("Any", get_model_status_pb2).GetModelStatusRequest
 )
+ReloadConfigRequest = cast(
+    "type[ours.ReloadConfigRequest]", cast("Any", model_management_pb2).ReloadConfigRequest
+)
 
 
 class PredictionStub(Protocol):
@@ -48,6 +52,9 @@ class ModelStub(Protocol):
 
     GetModelStatus: aio.UnaryUnaryMultiCallable[
         ours.GetModelStatusRequest, ours.GetModelStatusResponse
+    ]
+    HandleReloadConfigRequest: aio.UnaryUnaryMultiCallable[
+        ours.ReloadConfigRequest, ours.ReloadConfigResponse
     ]
 
 
