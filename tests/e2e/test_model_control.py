@@ -83,7 +83,9 @@ def _line(record: object) -> str:
         case ModelVersion():
             return f"{record.model}/{record.version} {record.lifecycle.lower()}"
         case ModelConfig():
-            return f"{record.model} {record.policy.kind.lower()} {dict(record.labels)}"
+            return (
+                f"{record.model} {record.policy.kind.lower()} {dict(sorted(record.labels.items()))}"
+            )
         case _:
             raise AssertionError(record)
 

@@ -7,9 +7,7 @@ event, wait for the fleet. Each step is a module of its own.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +16,7 @@ from typing import Literal, Self
 
 from headrace.publisher import configuration
 from headrace.publisher.artifact import Artifact, examine
+from headrace.publisher.authorship import user_at_host
 from headrace.publisher.configuration import ConfigChange
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.control_log import ControlLog
@@ -53,7 +52,7 @@ class ModelPublisher:
         self._connection = connection
         self._topics = topics or Topics()
         self._store = store
-        self._name = publisher_name or _user_at_host()
+        self._name = publisher_name or user_at_host()
         self._log = ControlLog(connection, self._topics, create_topics=create_topics)
         self._appending = asyncio.Lock()
 
@@ -260,12 +259,3 @@ def _wish(
         created_at_ms=time.time_ns() // 1_000_000,
         metadata=dict(metadata),
     )
-
-
-def _user_at_host() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run under a number that has no name.
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"

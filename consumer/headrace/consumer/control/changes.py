@@ -5,9 +5,9 @@ Pure: made of the wishes, the bytes that lie in their folders, the plan, and wha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,9 +21,6 @@ from headrace.schemas.records import Lifecycle, ModelConfig, PolicyKind, Version
 PLATFORMS: Final = ("tensorflow",)
 """What a version folder may hold, as far as publishing knows."""
 
-Numbered = tuple[str, int]
-"""A model's name and a version's number."""
-
 
 class Offer(NamedTuple):
     """A version's folder on this machine, and the digest of what is in it."""
@@ -32,19 +29,30 @@ class Offer(NamedTuple):
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """Events in the order in which they are to be written.
+class Publish(NamedTuple):
+    """Publish what is in a folder."""
 
-    Versions come before the configuration that asks for them, so that a policy never wants nothing.
-    The highest is published first and retired last, so that LATEST does not want those on the way.
-    `again` are versions whose last record is written once more.
-    """
+    model: str
+    version: int
+    folder: Path
 
-    publish: Sequence[tuple[str, int, Path]] = ()
-    again: Sequence[Numbered] = ()
-    configure: Sequence[ModelConfig] = ()
-    retire: Sequence[Numbered] = ()
+
+class Republish(NamedTuple):
+    """Write a version's last record once more, as published."""
+
+    model: str
+    version: int
+
+
+class Retire(NamedTuple):
+    """Take a version out of service."""
+
+    model: str
+    version: int
+
+
+Change = Publish | Republish | Retire | ModelConfig
+"""One event to write."""
 
 
 def check(wishes: Sequence[ModelWish], plan: Plan) -> None:
@@ -100,8 +108,8 @@ def find_changes(
     offered: Mapping[str, Mapping[int, Offer]],
     plan: Plan,
     serving: Mapping[str, AbstractSet[int]],
-) -> Changes:
-    """Return the events that make the log ask for the wishes and nothing else.
+) -> list[Change]:
+    """Return the events that make the log ask for the wishes and nothing else, in their order.
 
     Args:
         wishes: every model that is to be served; they have been checked.
@@ -114,44 +122,61 @@ def find_changes(
         InvalidArgument: a folder's number cannot be a version's.
         ChangeConflict: a label's version neither serves nor comes.
     """
-    publish: list[tuple[str, int, Path]] = []
-    configure: list[ModelConfig] = []
-    retire: list[Numbered] = []
+    changes: list[Change] = []
     for wish in wishes:
         model = plan.models.get(wish.name) or PlannedModel(wish.name)
-        coming, there = offered[wish.name], published(model)
-        publish += [(wish.name, n, coming[n].folder) for n in _missing(model, coming, there)]
-        _check_labels(wish, coming.keys() | (there & serving.get(wish.name, set())))
-        config = _config(wish, model)
-        if config != (model.config or ModelConfig(model=wish.name)):
-            configure.append(config)
-        retire += [(wish.name, number) for number in _surplus(config, coming.keys(), there)]
-    wished = {wish.name for wish in wishes}
-    for name in sorted(plan.models.keys() - wished):
-        retire += [(name, number) for number in sorted(published(plan.models[name]))]
-    return Changes(publish=publish, configure=configure, retire=retire)
+        changes += _of_model(wish, offered[wish.name], model, serving.get(wish.name, frozenset()))
+    for name in sorted(plan.models.keys() - {wish.name for wish in wishes}):
+        changes += retire_all(plan.models[name])
+    return changes
 
 
-def published(model: PlannedModel) -> AbstractSet[int]:
+def retire_all(model: PlannedModel) -> list[Change]:
+    """Return the events that retire a model: the highest goes last, lest LATEST load the others."""
+    return [Retire(model.name, number) for number in sorted(published(model))]
+
+
+def _of_model(
+    wish: ModelWish,
+    coming: Mapping[int, Offer],
+    model: PlannedModel,
+    serving: AbstractSet[int],
+) -> list[Change]:
+    """Return the events for one model, in an order in which no policy ever wants nothing.
+
+    The highest version comes first, lest LATEST load those on the way.
+    """
+    there = published(model)
+    fresh = _missing(model, coming, there)
+    _check_labels(wish, coming.keys() | (there & serving))
+    before, after = model.config or ModelConfig(model=wish.name), _config(wish, model)
+    surplus = _surplus(after, coming.keys(), there)
+    publish = [Publish(wish.name, number, coming[number].folder) for number in fresh]
+    configure = [after] if after != before else []
+    retire = [Retire(wish.name, number) for number in surplus]
+    rest = (there | coming.keys()) - set(surplus)
+    if before.policy.kind is PolicyKind.SPECIFIC and rest.isdisjoint(before.policy.versions):
+        return [*publish, *configure, *retire]
+    return [*publish, *retire, *configure]
+
+
+def published(model: PlannedModel) -> frozenset[int]:
     """Return the numbers of a model's published versions."""
-    return {
+    return frozenset(
         number
         for number, version in model.versions.items()
         if version.record.lifecycle is Lifecycle.PUBLISHED
-    }
+    )
 
 
-def _missing(
-    model: PlannedModel, coming: Mapping[int, Offer], there: Collection[int]
-) -> Iterable[int]:
+def _missing(model: PlannedModel, coming: Mapping[int, Offer], there: Collection[int]) -> list[int]:
     """Return the numbers that are to be published, the highest first."""
     records = {number: version.record for number, version in model.versions.items()}
     known = Known(versions={model.name: records}, configs={}, next_offset=0)
-    for number in sorted(coming, reverse=True):
+    for number in coming:
         configuration.check_number(number, f"model {model.name!r}: ")
         known.number(model.name, number, coming[number].digest)
-        if number not in there:
-            yield number
+    return [number for number in sorted(coming, reverse=True) if number not in there]
 
 
 def _check_labels(wish: ModelWish, usable: Collection[int]) -> None:

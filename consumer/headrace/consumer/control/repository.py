@@ -14,7 +14,15 @@ from typing import Final
 
 import structlog
 
-from headrace.consumer.control.changes import Changes, check, find_changes, published
+from headrace.consumer.control.changes import (
+    Change,
+    Publish,
+    Republish,
+    Retire,
+    check,
+    find_changes,
+    retire_all,
+)
 from headrace.consumer.control.listing import faults, list_versions, to_load
 from headrace.consumer.control.offers import find_offers
 from headrace.consumer.core.errors import (
@@ -32,7 +40,7 @@ from headrace.consumer.core.plan import PlannedModel
 from headrace.consumer.core.repository import Listed, ModelWish
 from headrace.publisher.errors import InvalidArgument, LogConflict, PublisherError
 from headrace.publisher.models import ModelPublisher
-from headrace.schemas.records import ServableState
+from headrace.schemas.records import ModelConfig, ServableState
 
 _LOG: Final = structlog.get_logger()
 
@@ -81,40 +89,42 @@ class LogRepository:
         deadline = self._deadline()
         async with self._turn(deadline):
             numbers = to_load(self._known(model), self._monitor)
-            await self._write(Changes(again=[(model, number) for number in numbers]))
+            await self._write([Republish(model, number) for number in numbers])
         await self._settle([model], deadline)
 
     async def unload(self, model: str) -> None:
         """Retire all versions of a model; see `Repository`."""
         deadline = self._deadline()
         async with self._turn(deadline):
-            numbers = sorted(published(self._known(model)))
-            await self._write(Changes(retire=[(model, number) for number in numbers]))
+            await self._write(retire_all(self._known(model)))
         async with self._until(deadline):
             await self._manager.wait_released(model)
 
-    async def _write(self, changes: Changes) -> None:
+    async def _write(self, changes: Sequence[Change]) -> None:
         """Write the events in their order, and wait until this node follows the last one."""
         offset = -1
-        for model, number, folder in changes.publish:
-            published_as = await self._publisher.publish(model, number, folder)
-            offset = published_as.control_offset
-        for model, number in changes.again:
-            offset = await self._publisher.republish(model, number)
-        for config in changes.configure:
-            offset = (await self._publisher.configure(config)).control_offset
-        for model, number in changes.retire:
-            offset = (await self._publisher.retire(model, number)).control_offset
-        if offset >= 0:
+        for change in changes:
+            offset = await self._append(change)
             _LOG.info(
-                "model_control.applied",
-                published=[f"{model}/{number}" for model, number, _ in changes.publish],
-                published_again=[f"{model}/{number}" for model, number in changes.again],
-                configured=[config.model for config in changes.configure],
-                retired=[f"{model}/{number}" for model, number in changes.retire],
+                "control_event.written",
+                change=type(change).__name__,
+                model=change.model,
+                version=None if isinstance(change, ModelConfig) else change.version,
                 control_offset=offset,
             )
         await self._manager.wait_applied(offset)
+
+    async def _append(self, change: Change) -> int:
+        """Write one event and return its offset."""
+        match change:
+            case Publish(model, version, folder):
+                return (await self._publisher.publish(model, version, folder)).control_offset
+            case Republish(model, version):
+                return await self._publisher.republish(model, version)
+            case Retire(model, version):
+                return (await self._publisher.retire(model, version)).control_offset
+            case ModelConfig():
+                return (await self._publisher.configure(change)).control_offset
 
     async def _settle(self, models: Sequence[str], deadline: float) -> None:
         """Wait until the wanted versions of these models serve, and say which do not."""

@@ -83,16 +83,19 @@ class Manager:
         self._has_moved.set()
 
     def unsettled(self, models: Collection[str] | None = None) -> tuple[str, ...]:
-        """Return the wanted versions that are neither AVAILABLE nor failed, as `model/version`.
-
-        Of these models, or of all.
-        """
+        """Return the wanted versions, of these models or of all, that neither serve nor failed."""
         return tuple(
             str(harness.id)
             for model in (self._harnesses if models is None else models)
             for harness in self._harnesses.get(model, {}).values()
-            if harness.state not in _SETTLED and not harness.is_leaving
+            if self._is_unsettled(harness)
         )
+
+    def _is_unsettled(self, harness: Harness) -> bool:
+        if harness.is_leaving:  # It may be wanted again, and then comes back after its end.
+            is_wanted = harness.id.version in self._map.model(harness.id.model).wanted
+            return is_wanted and not _is_over(harness)
+        return harness.state not in _SETTLED
 
     async def wait_settled(self, models: Collection[str] | None = None) -> None:
         """Return when every wanted version, of these models or of all, serves or has failed."""
