@@ -154,7 +154,7 @@ async def test_policy_picks_the_versions_of_the_folder(site: Site) -> None:
         assert await client.states("m") == {1: AVAILABLE, 2: AVAILABLE, 3: AVAILABLE}
         shutil.rmtree(Path(base) / "3")
         await client.reload(wish | {"model_version_policy": {"latest": {"num_versions": 2}}})
-        assert (await client.log())[-2:] == ["m latest {}", "m/3 retired"]
+        assert (await client.log())[-2:] == ["m/3 retired", "m latest {}"]
         async with site.publisher() as publisher:
             config = await publisher.config("m")
         assert config

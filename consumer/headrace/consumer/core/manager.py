@@ -102,10 +102,7 @@ class Manager:
         await self._wait_until(lambda: not self.unsettled(models))
 
     async def wait_applied(self, offset: int) -> None:
-        """Return when the plan as of `offset` of the control log, or of a later one, is applied.
-
-        With -1, when any is: when the log has been read to the end that it had at start.
-        """
+        """Return when a plan as of `offset` or later is applied; with -1, when any plan is."""
         await self._wait_until(lambda: self._has_plan and self._plan.offset >= offset)
 
     async def wait_released(self, model: str) -> None:
