@@ -30,6 +30,7 @@ from tests.models import model
 X = {"x": [[1.0], [2.0], [5.0]]}
 Y = [2.5, 3.0, 4.5]
 AVAILABLE, END = 30, 50
+ALL: Mapping[str, object] = {"all": {}}
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -61,7 +62,7 @@ class Client:
         request.config.model_config_list.SetInParent()
         for fields in models:
             request.config.model_config_list.config.add(
-                **{"model_platform": "tensorflow"} | dict(fields)  # type: ignore[arg-type]
+                **{"model_platform": "tensorflow"} | dict(fields)
             )
         answer = await self.stub.HandleReloadConfigRequest(request, timeout=timeout)
         assert answer.status.error_code == 0
@@ -143,14 +144,14 @@ async def test_policy_picks_the_versions_of_the_folder(site: Site) -> None:
     """Latest by default, then those named, then all; taking a folder away rolls back."""
     async with client_of(site) as client:
         base = client.base("m", v1="half_plus_two", v2="half_plus_two", v3="half_plus_two")
-        wish = {"name": "m", "base_path": base}
+        wish: dict[str, object] = {"name": "m", "base_path": base}
         await client.reload(wish)
         assert await client.states("m") == {3: AVAILABLE}
         specific = {"model_version_policy": {"specific": {"versions": [1, 2, 9]}}}
         await client.reload(wish | specific)
         states = await client.states("m")
         assert (states[1], states[2]) == (AVAILABLE, AVAILABLE)
-        await client.reload(wish | {"model_version_policy": {"all": {}}})
+        await client.reload(wish | {"model_version_policy": ALL})
         assert await client.states("m") == {1: AVAILABLE, 2: AVAILABLE, 3: AVAILABLE}
         shutil.rmtree(Path(base) / "3")
         await client.reload(wish | {"model_version_policy": {"latest": {"num_versions": 2}}})

@@ -53,7 +53,7 @@ class Stage:
 
     def listed(self) -> list[tuple[str, int, S | None, str]]:
         """Return the index as plain tuples."""
-        return [tuple(one) for one in self.repository.index()]
+        return list(self.repository.index())
 
 
 async def follow(connection: KafkaConnection, topics: Topics, manager: Manager) -> None:
