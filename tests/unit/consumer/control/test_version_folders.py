@@ -59,7 +59,16 @@ def test_version_is_copied_out_of_a_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "base",
-    ["", "models/m", "./m", "file://models/m", "nosuch://a/b", "simplecache::file:///m", "~/m"],
+    [
+        "",
+        "models/m",
+        "./m",
+        "file://models/m",
+        "nosuch://a/b",
+        "simplecache::file:///m",
+        "memory://a::file:///m",
+        "~/m",
+    ],
 )
 def test_base_path_must_be_absolute(base: str) -> None:
     """Relative to what, nobody could say; and not every URI that fsspec knows is a store."""
