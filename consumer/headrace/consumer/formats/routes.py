@@ -107,6 +107,21 @@ def route_of(spec: ModelSpec | None) -> Route:
             return Route(spec.name)
 
 
+def route_to(model: str, version: str) -> Route:
+    """Return the route that a model's name and Open Inference's text for a version mean.
+
+    Nothing leaves the version to the model's routing, digits are a number, other text is a label.
+
+    Raises:
+        InvalidRequest: the digits are no version number.
+    """
+    if not version:
+        return Route(model)
+    if version.isascii() and version.isdigit():
+        return Route(model, version=read_version(version))
+    return Route(model, label=version)
+
+
 def _end_of_field(request: bytes, start: int, tag: int) -> int:
     """Return where a short field that begins at `start` ends, or 0 when it has to be decoded."""
     if len(request) < start + 2 or request[start] != tag:
@@ -132,9 +147,4 @@ def _route_of_names(names: bytes) -> Route:
 def _infer_route(route: ModelInferRoute) -> Route:
     if not route.model_name:
         raise InvalidRequest("the request names no model: set model_name")
-    version = route.model_version
-    if not version:
-        return Route(route.model_name)
-    if version.isascii() and version.isdigit():
-        return Route(route.model_name, version=read_version(version))
-    return Route(route.model_name, label=version)
+    return route_to(route.model_name, route.model_version)

@@ -18,6 +18,7 @@ from headrace.consumer.formats.answered import Answered, joined
 from headrace.consumer.formats.avro import Avro
 from headrace.consumer.formats.batch import Batcher
 from headrace.consumer.formats.open_inference import OpenInference
+from headrace.consumer.formats.open_inference_json import OpenInferenceJson
 from headrace.consumer.formats.ordinary import Ordinary
 from headrace.consumer.formats.request import Format
 from headrace.consumer.formats.tensorflow_json import TensorFlowJson
@@ -77,6 +78,7 @@ def _batcher(model: Model, order: frames.Load) -> Batcher:
         Encoding.AVRO: Vectorised(Avro(order.model, order.version)),
         Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
         Encoding.OPEN_INFERENCE: Ordinary(OpenInference(order.model, order.version)),
+        Encoding.OPEN_INFERENCE_JSON: Ordinary(OpenInferenceJson(order.model, order.version)),
         Encoding.TENSORFLOW_JSON: Ordinary(TensorFlowJson(model.signatures)),
     }
     return Batcher(model, formats, order.max_rows)
