@@ -1,8 +1,8 @@
 """The composition root: opens the parts of a node in order and closes them in reverse.
 
-    web → status → zygotes → loader → manager → rpc → control log → stream
+    web → status → zygotes → loader → manager → web's inference → rpc → control log → stream
 
-Doors close before the engine; the HTTP door goes last, so that health checks hear of the drain.
+Doors close before the engine; the HTTP port goes last, so that health checks hear of the drain.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         heartbeat_interval_seconds=settings.heartbeat_seconds,
     )
     monitor.observe(status.publish)
-    web = HttpDoor(monitor, readiness, HttpOptions(host=settings.host, port=settings.http_port))
+    web = HttpDoor(serving_map, monitor, readiness, _http_options(settings))
     zygotes = Zygotes(prestart=("tensorflow",))
     loader = WorkerLoader(
         ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
@@ -84,7 +84,16 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         creates=specs(settings.topics) if settings.create_topics else (),
     )
 
-    async with web, status, zygotes, loader, manager, rpc, asyncio.TaskGroup() as tasks:
+    async with (
+        web,
+        status,
+        zygotes,
+        loader,
+        manager,
+        web.answering(),
+        rpc,
+        asyncio.TaskGroup() as tasks,
+    ):
         status.serve_at(
             grpc_endpoint=f"{settings.reachable_host}:{rpc.port}",
             http_endpoint=f"{settings.reachable_host}:{web.port}",
@@ -172,6 +181,22 @@ def _grpc_options(settings: Settings) -> GrpcOptions:
         max_message_bytes=settings.max_message_bytes,
         default_timeout_seconds=settings.default_timeout_seconds,
         drain_seconds=settings.drain_seconds,
+    )
+
+
+def _http_options(settings: Settings) -> HttpOptions:
+    return HttpOptions(
+        host=settings.host,
+        port=settings.http_port,
+        node=settings.node,
+        max_body_bytes=settings.max_message_bytes,
+        max_in_flight_bytes=max(settings.max_in_flight_bytes, settings.max_message_bytes),
+        max_requests=settings.http_max_requests,
+        default_timeout_seconds=settings.default_timeout_seconds,
+        transfer_timeout_seconds=settings.http_transfer_timeout_seconds,
+        idle_timeout_seconds=settings.http_idle_timeout_seconds,
+        drain_seconds=settings.drain_seconds,
+        cors_origin=settings.http_cors_origin,
     )
 
 
