@@ -209,7 +209,9 @@ async def test_taken_port_is_a_reason_not_to_start(monitor: Monitor, readiness: 
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
         with pytest.raises(NodeError, match=f"HTTP port {port} is taken"):
-            await HttpDoor(ServingMap(), monitor, readiness, replace(OPTIONS, port=port)).__aenter__()
+            await HttpDoor(
+                ServingMap(), monitor, readiness, replace(OPTIONS, port=port)
+            ).__aenter__()
 
 
 async def test_address_of_another_machine_is_refused(
@@ -217,7 +219,9 @@ async def test_address_of_another_machine_is_refused(
 ) -> None:
     """A host that is not ours is named, with the system's reason."""
     with pytest.raises(NodeError, match=r"cannot listen for HTTP on 192\.0\.2\.1:0: "):
-        await HttpDoor(ServingMap(), monitor, readiness, replace(OPTIONS, host="192.0.2.1")).__aenter__()
+        await HttpDoor(
+            ServingMap(), monitor, readiness, replace(OPTIONS, host="192.0.2.1")
+        ).__aenter__()
 
 
 async def test_port_is_free_again_after_closing(monitor: Monitor, readiness: Readiness) -> None:
