@@ -1,11 +1,9 @@
-"""Whole JSON bodies: parsed and written, with the numbers that JSON by the letter has not.
-
-`NaN`, `Infinity` and `-Infinity` stand bare, as TensorFlow Serving and Triton have them.
-"""
+"""JSON documents as requests and answers carry them, NaN and Infinity included."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TypeVar, cast
 
 import msgspec
@@ -16,23 +14,26 @@ from headrace.consumer.formats.json_tensors import Json
 T = TypeVar("T")
 
 
-def parsed(payload: bytes) -> Json:
-    """Return what a body means.
+def parsed(payload: bytes) -> dict[str, Json]:
+    """Return the object that a body holds.
 
     Raises:
-        UnreadableRequest: it is not JSON.
+        UnreadableRequest: the bytes are no JSON object.
     """
     try:
-        return cast("Json", msgspec.json.decode(payload))
+        body = cast("Json", msgspec.json.decode(payload))
     except (msgspec.MsgspecError, RecursionError):
-        return _parsed_leniently(payload)
+        body = _parsed_leniently(payload)
+    if not isinstance(body, dict):
+        raise UnreadableRequest("not a request: expected a JSON object")
+    return body
 
 
 def parsed_as(kind: type[T], payload: bytes) -> T:
     """Return a body as an object of `kind`, a msgspec structure.
 
     Raises:
-        UnreadableRequest: it is not JSON.
+        UnreadableRequest: the bytes are no JSON.
         InvalidRequest: it is JSON of another form; the text says where.
     """
     try:
@@ -45,11 +46,23 @@ def parsed_as(kind: type[T], payload: bytes) -> T:
         raise InvalidRequest(f"the request's JSON has another form: {error}") from error
 
 
-def encoded(body: dict[str, Json]) -> bytes:
-    """Return a body that holds no null as JSON."""
-    written = msgspec.json.encode(body)
+def signature_name(body: Mapping[str, Json]) -> str:
+    """Return the signature that a body of TensorFlow Serving's names, or "".
+
+    Raises:
+        InvalidRequest: it is no text.
+    """
+    name = body.get("signature_name", "")
+    if not isinstance(name, str):
+        raise InvalidRequest("'signature_name' must be a string")
+    return name
+
+
+def encoded(body: Mapping[str, Json]) -> bytes:
+    """Return a body as bytes."""
+    found = msgspec.json.encode(body)
     # msgspec writes a number that JSON has not as null, and nothing else here is one.
-    return json.dumps(body).encode() if b"null" in written else written
+    return json.dumps(body).encode() if b"null" in found else found
 
 
 def _parsed_leniently(payload: bytes) -> Json:

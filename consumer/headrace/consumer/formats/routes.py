@@ -76,6 +76,21 @@ def read_infer_route(request: bytes) -> Route:
     return _infer_route(decode(ModelInferRoute, request))
 
 
+def infer_route_of(model: str, version: str) -> Route:
+    """Return the route that a model's name and a version mean in the Open Inference Protocol.
+
+    Raises:
+        InvalidRequest: there is no name, or the version cannot be one.
+    """
+    if not model:
+        raise InvalidRequest("the request names no model: set model_name")
+    if not version:
+        return Route(model)
+    if version.isascii() and version.isdigit():
+        return Route(model, version=read_version(version))
+    return Route(model, label=version)
+
+
 def read_version(text: str) -> int:
     """Return the version number that a request names in digits.
 
@@ -107,21 +122,6 @@ def route_of(spec: ModelSpec | None) -> Route:
             return Route(spec.name)
 
 
-def route_to(model: str, version: str) -> Route:
-    """Return the route that a model's name and Open Inference's text for a version mean.
-
-    Nothing leaves the version to the model's routing, digits are a number, other text is a label.
-
-    Raises:
-        InvalidRequest: the digits are no version number.
-    """
-    if not version:
-        return Route(model)
-    if version.isascii() and version.isdigit():
-        return Route(model, version=read_version(version))
-    return Route(model, label=version)
-
-
 def _end_of_field(request: bytes, start: int, tag: int) -> int:
     """Return where a short field that begins at `start` ends, or 0 when it has to be decoded."""
     if len(request) < start + 2 or request[start] != tag:
@@ -145,6 +145,4 @@ def _route_of_names(names: bytes) -> Route:
 
 
 def _infer_route(route: ModelInferRoute) -> Route:
-    if not route.model_name:
-        raise InvalidRequest("the request names no model: set model_name")
-    return route_to(route.model_name, route.model_version)
+    return infer_route_of(route.model_name, route.model_version)

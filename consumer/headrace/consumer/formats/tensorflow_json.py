@@ -8,11 +8,13 @@ Source: tensorflow_serving/util/json_tensor.cc, 2.20.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple, cast
 
+import msgspec
+
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
-from headrace.consumer.formats.json_bodies import encoded, parsed
 from headrace.consumer.formats.json_tensors import Json, is_bytes, to_array, to_json
 from headrace.consumer.formats.request import InferRequest
 from headrace.consumer.platforms.platform import Array, Signature
@@ -70,7 +72,7 @@ class TensorFlowJson:
         shown = {alias: to_json(alias, array) for alias, array in outputs.items()}
         if not style.is_rows:
             whole = next(iter(shown.values())) if len(shown) == 1 else cast("Json", shown)
-            return encoded({"outputs": whole})
+            return _encoded({"outputs": whole})
         counts = {array.shape[:1] for array in outputs.values()}
         if () in counts or len(counts) > 1:
             raise ValueError(
@@ -79,16 +81,29 @@ class TensorFlowJson:
             )
         columns = cast("list[list[Json]]", list(shown.values()))
         if len(columns) == 1:
-            return encoded({"predictions": columns[0]})
+            return _encoded({"predictions": columns[0]})
         rows = zip(*columns, strict=True)
-        return encoded({"predictions": [dict(zip(shown, row, strict=True)) for row in rows]})
+        return _encoded({"predictions": [dict(zip(shown, row, strict=True)) for row in rows]})
 
 
 def _parsed(payload: bytes) -> dict[str, Json]:
-    body = parsed(payload)
+    try:
+        body = cast("Json", msgspec.json.decode(payload))
+    except (msgspec.MsgspecError, RecursionError):
+        body = _parsed_leniently(payload)
     if not isinstance(body, dict):
         raise UnreadableRequest("not a predict request: expected a JSON object")
     return body
+
+
+def _parsed_leniently(payload: bytes) -> Json:
+    """Return what a body with NaN, Infinity, or a number past all floats means."""
+    try:
+        # `bytes` would be taken for UTF-16 or UTF-32 as well.
+        return cast("Json", json.loads(payload.decode()))
+    except (ValueError, RecursionError) as error:
+        detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UnreadableRequest(f"not JSON: {detail}") from error
 
 
 def _rows(instances: Json, signature: Signature) -> dict[str, Array]:
@@ -137,3 +152,9 @@ def _array(alias: str, value: Json, signature: Signature) -> Array:
         return to_array(value, signature.inputs[alias].dtype)
     except ValueError as error:
         raise InvalidRequest(f"input {alias!r}: {error}") from error
+
+
+def _encoded(body: dict[str, Json]) -> bytes:
+    encoded = msgspec.json.encode(body)
+    # msgspec writes a number that JSON has not as null, and nothing else here is one.
+    return json.dumps(body).encode() if b"null" in encoded else encoded

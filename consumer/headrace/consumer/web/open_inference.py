@@ -17,7 +17,7 @@ from headrace.consumer.core.calls import Encoding
 from headrace.consumer.core.errors import InvalidRequest
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.formats.metadata import describe
-from headrace.consumer.formats.routes import route_to
+from headrace.consumer.formats.routes import infer_route_of
 from headrace.consumer.web.inference import Exchange, Inference
 from headrace.schemas.records import Route, ServableState
 
@@ -82,7 +82,7 @@ class OpenInference:
 
 def _route(request: web.Request) -> Route:
     names = request.match_info
-    return route_to(names["model"], names.get("version", ""))
+    return infer_route_of(names["model"], names.get("version", ""))
 
 
 def _framed(request: web.Request, body: bytes) -> bytes:
