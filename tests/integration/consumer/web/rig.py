@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -97,7 +96,7 @@ async def ask(
     client: aiohttp.ClientSession,
     verb: str,
     path: str,
-    body: bytes | BytesIO | AsyncIterable[bytes] | None = None,
+    body: bytes | AsyncIterable[bytes] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """Send a request, its path as it is written here, and return what comes back."""
