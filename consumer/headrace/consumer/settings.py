@@ -38,7 +38,11 @@ def _expanded(path: Path) -> Path:
     return path.expanduser()
 
 
-class Settings(KafkaSettings, HttpSettings, BaseSettings):
+class _Groups(KafkaSettings, HttpSettings):
+    """The settings that come in groups, each defined where it belongs."""
+
+
+class Settings(_Groups, BaseSettings):
     """Serve the model versions that the control log asks for, over Kafka, gRPC and HTTP.
 
     Every setting is a flag (--grpc-port), an environment variable (HEADRACE_GRPC_PORT) and a key
