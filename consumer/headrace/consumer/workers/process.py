@@ -21,6 +21,7 @@ from headrace.consumer.formats.examples import Examples
 from headrace.consumer.formats.examples_json import ExamplesJson
 from headrace.consumer.formats.methods import Classify, Regress
 from headrace.consumer.formats.open_inference import OpenInference
+from headrace.consumer.formats.open_inference_json import OpenInferenceJson
 from headrace.consumer.formats.ordinary import Ordinary
 from headrace.consumer.formats.request import Format
 from headrace.consumer.formats.tensorflow_json import TensorFlowJson
@@ -80,6 +81,7 @@ def _batcher(model: Model, order: frames.Load) -> Batcher:
         Encoding.AVRO: Vectorised(Avro(order.model, order.version)),
         Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
         Encoding.OPEN_INFERENCE: Vectorised(OpenInference(order.model, order.version)),
+        Encoding.OPEN_INFERENCE_JSON: Ordinary(OpenInferenceJson(order.model, order.version)),
         Encoding.TENSORFLOW_JSON: Ordinary(TensorFlowJson(model.signatures)),
         Encoding.CLASSIFICATION: Ordinary(
             Examples(Classify(), order.model, order.version, model.signatures)
