@@ -84,6 +84,11 @@ class Dispatcher:
         self._suspects.reverse()
         self._suspects.extend(suspects)
 
+    def recall(self, ticket: Ticket) -> None:
+        """Have no worker run what is left of a ticket, if it has not begun to."""
+        for lane in (*self._lanes, *self._leaving):
+            lane.recall(ticket)
+
     def drain(self) -> list[Ticket]:
         """Take out every call, and forget the lanes."""
         lanes = [*self._lanes, *self._leaving]
