@@ -47,6 +47,8 @@ class Dispatcher:
         self._batching = batching
         self._options = options
         self._may_test = may_test
+        self._half_a_frame = options.max_frame_calls / 2
+        self._max_frames = options.max_frames_in_flight
         self._loop = asyncio.get_running_loop()
         self._lanes: list[Lane] = []
         self._leaving: list[Lane] = []
@@ -113,7 +115,7 @@ class Dispatcher:
         """Send what may be sent now."""
         if self._suspects or self._tester is not None:
             self._test()
-        while queued := len(self._queue):
+        while queued := self._queue.calls:
             lane, sharers = self._next_lane(queued)
             if lane is None or self._waits_for_company(lane, queued):
                 return
@@ -124,9 +126,7 @@ class Dispatcher:
 
         One that is busy counts only if there is half a frame of calls.
         """
-        options = self._options
-        is_full = 2 * queued >= options.max_frame_calls
-        fewest = options.max_frames_in_flight if is_full else 1
+        fewest = self._max_frames if queued >= self._half_a_frame else 1
         found, sharers = None, 0
         for lane in self._lanes:
             count = len(lane.frames)
@@ -199,7 +199,7 @@ class Dispatcher:
     def _end_linger(self) -> None:
         """Send the frame that has waited long enough."""
         self._linger = None
-        if queued := len(self._queue):
+        if queued := self._queue.calls:
             lane, sharers = self._next_lane(queued)
             if lane is not None and not lane.frames:
                 self._send(lane, queued, sharers)
