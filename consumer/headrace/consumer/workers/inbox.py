@@ -16,6 +16,8 @@ from headrace.consumer.formats.sorting import flat
 from headrace.consumer.workers import frames
 
 _BUFFER_BYTES: Final = 1 << 18
+_MAX_KEPT_BYTES: Final = 1 << 24
+"""A buffer that has grown beyond this for one frame is let go after it."""
 _CALLED_OFF: Final = float("-inf")
 
 
@@ -38,10 +40,10 @@ class Inbox:
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
-        self._scratch = bytearray(_BUFFER_BYTES)
-        # The scratch, or for a frame that is longer a buffer of just its length.
-        self._buffer = self._scratch
+        self._buffer = bytearray(_BUFFER_BYTES)
         self._filled = 0
+        # How long the frame that has begun to come is, as far as that is known.
+        self._wanted = 0
         self._orders: deque[Order] = deque()
         self._jobs: dict[int, Job] = {}
         self._is_over = False
@@ -52,9 +54,11 @@ class Inbox:
         Raises:
             FrameError: the stream carries something else than our frames.
         """
+        is_drained = False
         while not self._orders and not self._is_over:
-            self._receive(0)
-        self.look()
+            is_drained = self._receive(socket.MSG_WAITALL if self._filled else 0)
+        if not is_drained:
+            self.look()
         return None if self._is_over else self._orders.popleft()
 
     def look(self) -> None:
@@ -64,8 +68,8 @@ class Inbox:
             FrameError: the stream carries something else than our frames.
         """
         try:
-            while not self._is_over:
-                self._receive(socket.MSG_DONTWAIT)
+            while not self._receive(socket.MSG_DONTWAIT):
+                pass
         except BlockingIOError:
             return
 
@@ -73,31 +77,38 @@ class Inbox:
         """Forget a job that is answered."""
         del self._jobs[job.frame]
 
-    def _receive(self, flags: int) -> None:
-        """Take in some bytes, and the orders that they complete."""
-        with memoryview(self._buffer) as view:
-            count = self._stream.recv_into(view[self._filled :], 0, flags)
-            self._is_over = count == 0
-            self._filled += count
-            start, wanted = 0, frames.LENGTH_BYTES
-            while self._filled - start >= wanted:
-                body = start + frames.LENGTH_BYTES
-                wanted = frames.LENGTH_BYTES + frames.body_bytes_of(view[start:body])
-                if self._filled - start < wanted:
-                    break
-                self._accept(frames.decode_to_worker(view[body : start + wanted]))
-                start, wanted = start + wanted, frames.LENGTH_BYTES
-        self._keep(start, wanted)
+    def _receive(self, flags: int) -> bool:
+        """Take in some bytes, and the orders that they complete; return whether that was all.
 
-    def _keep(self, start: int, wanted: int) -> None:
+        With MSG_WAITALL, the rest of the frame that has begun to come, and no more.
+        """
+        rest = self._wanted - self._filled if flags == socket.MSG_WAITALL else 0
+        with memoryview(self._buffer) as view:
+            count = self._stream.recv_into(view[self._filled :], rest, flags)
+            self._is_over = count == 0
+            # When less came than there was room for, nothing else is there.
+            is_drained = not rest and count < len(view) - self._filled
+            self._filled += count
+            start, self._wanted = 0, frames.LENGTH_BYTES
+            while self._filled - start >= self._wanted:
+                body = start + frames.LENGTH_BYTES
+                end = body + frames.body_bytes_of(view[start:body])
+                if self._filled < end:
+                    self._wanted = end - start
+                    break
+                self._accept(frames.decode_to_worker(view[body:end]))
+                start = end
+            self._keep(view[start : self._filled])
+        return is_drained
+
+    def _keep(self, begun: memoryview) -> None:
         """Move the beginning of a frame to where there is room for all of it."""
-        left = self._filled - start
-        target = self._scratch if wanted <= _BUFFER_BYTES else self._buffer
-        if wanted > len(target):
-            target = bytearray(wanted)
-        if start or target is not self._buffer:
-            target[:left] = self._buffer[start : self._filled]
-        self._buffer, self._filled = target, left
+        self._filled = len(begun)
+        size = len(self._buffer)
+        if self._wanted > size or size > max(self._wanted, _MAX_KEPT_BYTES):
+            self._buffer = bytearray(max(self._wanted, _BUFFER_BYTES))
+        with memoryview(self._buffer) as view:
+            view[: self._filled] = begun
 
     def _accept(self, message: frames.ToWorker) -> None:
         match message:

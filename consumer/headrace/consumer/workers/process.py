@@ -141,17 +141,21 @@ def _answer(stream: socket.socket, inbox: Inbox, batcher: Batcher) -> None:
 def _ran(job: Job, inbox: Inbox, batcher: Batcher) -> Iterator[frames.Ran]:
     """Yield the answers to the calls of a frame."""
     everything = range(len(job.deadlines_seconds))
-    for part in _gathered(_watching(batcher.answer(job.calls, job.deadlines_seconds), inbox)):
+    runs = batcher.answer(job.calls, job.deadlines_seconds)
+    for part in _gathered(_watching(runs, job, inbox)):
         positions = list(part.positions)
         is_whole = positions == list(everything)
         yield frames.Ran(job.frame, None if is_whole else positions, part.payloads, part.faults)
 
 
-def _watching(runs: Iterator[Answered], inbox: Inbox) -> Iterator[Answered]:
+def _watching(runs: Iterator[Answered], job: Job, inbox: Inbox) -> Iterator[Answered]:
     """Yield the answers of each run, with a look at what has been called off before the next."""
+    left = len(job.deadlines_seconds)
     for run in runs:
         yield run
-        inbox.look()
+        left -= len(run.positions)
+        if left:
+            inbox.look()
 
 
 def _gathered(runs: Iterator[Answered]) -> Iterator[Answered]:

@@ -110,10 +110,29 @@ def test_other_orders_keep_their_place(pair: Pair) -> None:
     assert next_job(inbox).frame == 2
 
 
-def test_nothing_is_run_for_a_node_that_is_gone(pair: Pair) -> None:
+def test_nothing_more_is_run_for_a_node_that_is_gone(pair: Pair) -> None:
     """What waits when the stream has ended is dropped."""
     ours, inbox = pair
-    ours.sendall(frames.encode(run(1, b"a")))
+    ours.sendall(frames.encode(run(1, b"a")) + frames.encode(run(2, b"b")))
     ours.close()
+    assert next_job(inbox).frame == 1
     assert inbox.next() is None
     assert inbox.next() is None
+
+
+def test_what_is_called_off_after_a_look_is_known_too(pair: Pair) -> None:
+    """However lately it came: the worker looks again before it begins a frame."""
+    ours, inbox = pair
+    ours.sendall(frames.encode(run(1, b"a")) + frames.encode(run(2, b"b")))
+    next_job(inbox)
+    inbox.look()
+    ours.sendall(frames.encode(frames.Cancel(2, [0])))
+    assert next_job(inbox).deadlines_seconds == [NEVER]
+
+
+def test_a_stream_of_something_else_is_refused(pair: Pair) -> None:
+    """Bytes that are no frame end the worker, which says why."""
+    ours, inbox = pair
+    ours.sendall(b"\xff\xff\xff\xff")
+    with pytest.raises(frames.FrameError, match="over the limit"):
+        inbox.next()
