@@ -253,8 +253,12 @@ def sleepy(tf: TF, folder: Path) -> None:
 def gated(tf: TF, folder: Path) -> None:
     """A model that tells by files what it runs, and runs no further than it is let."""
 
+    def write_one(path: Tensor) -> Tensor:
+        with tf.control_dependencies([tf.io.write_file(path, b"")]):
+            return tf.identity(path)
+
     def write(paths: Tensor) -> Tensor:
-        return tf.map_fn(lambda path: (tf.io.write_file(path, b""), path)[1], paths)
+        return tf.map_fn(write_one, paths)
 
     def serve(path: Tensor, gate: Tensor) -> Tensor:
         def is_shut(_turn: Tensor) -> Tensor:
