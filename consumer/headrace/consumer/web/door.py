@@ -41,7 +41,8 @@ class HttpOptions:
     """How the HTTP door listens, and its bounds.
 
     `port` 0 lets the system choose; `shares_port` lets other nodes have it too.
-    `max_in_flight_bytes` bounds bodies and answers of all requests together. `transfer_timeout_seconds` bounds the reading of a body, and the writing of an answer;
+    `max_in_flight_bytes` bounds bodies and answers of all requests together.
+    `transfer_timeout_seconds` bounds the reading of a body, and the writing of an answer;
     `idle_timeout_seconds` the time from one request of a connection to the next, headers included.
     `drain_seconds` bounds the wait for requests in flight on closing. `cors_origin` are the pages
     whose scripts may read answers; empty for none, `*` for all.
