@@ -1,8 +1,8 @@
 """The composition root: opens the parts of a node in order and closes them in reverse.
 
-    web → status → zygotes → loader → manager → rpc → control log → stream
+    web → status → zygotes → loader → manager → web's inference → rpc → control log → stream
 
-Doors close before the engine; the HTTP door goes last, so that health checks hear of the drain.
+Doors close before the engine; the HTTP port goes last, so that health checks hear of the drain.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from headrace.consumer.parts import (
     http_options,
     load_certificates,
     open_intake,
+    repository_of,
     worker_options,
 )
 from headrace.consumer.rpc.door import GrpcDoor
@@ -78,7 +79,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         heartbeat_interval_seconds=settings.heartbeat_seconds,
     )
     monitor.observe(status.publish)
-    web = HttpDoor(monitor, readiness, http_options(settings, certificates))
     zygotes = Zygotes()
     loader = WorkerLoader(
         ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
@@ -86,14 +86,29 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         worker_options(settings),
     )
     manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
-    rpc = GrpcDoor(serving_map, monitor, readiness, grpc_options(settings, certificates))
+    repository = repository_of(settings, connection, manager, monitor)
+    http = http_options(settings, certificates)
+    web = HttpDoor(serving_map, monitor, readiness, http, repository)
+    http = http_options(settings, certificates)
+    web = HttpDoor(serving_map, monitor, readiness, http, repository)
+    grpc = grpc_options(settings, certificates)
+    rpc = GrpcDoor(serving_map, monitor, readiness, grpc, repository)
     control = ControlLog(
         connection,
         settings.control_topic,
         creates=specs(settings.topics) if settings.create_topics else (),
     )
 
-    async with web, status, zygotes, loader, manager, rpc, asyncio.TaskGroup() as tasks:
+    async with (
+        web,
+        status,
+        zygotes,
+        loader,
+        manager,
+        web.answering(),
+        rpc,
+        asyncio.TaskGroup() as tasks,
+    ):
         status.serve_at(
             grpc_endpoint=f"{settings.reachable_host}:{rpc.port}",
             http_endpoint=f"{settings.reachable_host}:{web.port}",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import msgspec
 
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats.json_tensors import Json
+
+T = TypeVar("T")
 
 _NOT_PLAIN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec answers JSON with that is none, or that it is too strict for."""
@@ -32,6 +34,23 @@ def parsed(payload: bytes) -> dict[str, Json]:
     if not isinstance(body, dict):
         raise UnreadableRequest("not a request: expected a JSON object")
     return body
+
+
+def parsed_as(kind: type[T], payload: bytes) -> T:
+    """Return a body as an object of `kind`, a msgspec structure.
+
+    Raises:
+        UnreadableRequest: the bytes are no JSON.
+        InvalidRequest: it is JSON of another form; the text says where.
+    """
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except _NOT_PLAIN:
+        body = _parsed_leniently(payload)
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"the request's JSON has another form: {error}") from error
 
 
 def signature_name(body: Mapping[str, Json]) -> str:

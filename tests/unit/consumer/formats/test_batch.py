@@ -178,4 +178,4 @@ def test_decoded_requests_are_run_before_they_fill_the_memory() -> None:
     call = Calls(Encoding.TENSORFLOW_SERVING, [request.SerializeToString()] * 16, [FAR] * 16)
     found = answers(make_batcher(model, max_rows=2**20), [call])
     assert all(isinstance(answer, bytes) for answer in found)
-    assert model.runs == [9 * 2**11, 7 * 2**11]
+    assert model.runs == [8 * 2**11, 8 * 2**11]
