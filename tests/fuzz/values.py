@@ -12,7 +12,7 @@ SIZES: Final = (0, 1, 2, 3, -1, 2**31, 2**40, 2**62, 2**63 - 1)
 NAMES: Final[tuple[str, ...]] = ("x", "a", "b", "inputs", "", "é", "n" * 300)
 SIGNATURES: Final[tuple[str, ...]] = (*Everything.signatures, "", "nope", "é" * 50)
 
-names = st.sampled_from(NAMES)
+names: st.SearchStrategy[str] = st.sampled_from(NAMES)
 signatures = st.sampled_from(SIGNATURES)
 shapes = st.one_of(
     st.lists(st.integers(0, 3), max_size=3),
