@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, cycle, pairwise, takewhile
 
 import pytest
 from hypothesis import given
@@ -88,9 +88,9 @@ def test_a_frame_is_a_message_or_a_mistake(body: bytes) -> None:
             bounded(partial(decode, body), len(body))
 
 
-def _pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
-    places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
-    return [stream[start:stop] for start, stop in pairwise(places)]
+def _pieces(stream: bytes, sizes: list[int]) -> list[bytes]:
+    ends = takewhile(lambda end: end < len(stream), accumulate(cycle(sizes)))
+    return [stream[start:stop] for start, stop in pairwise([0, *ends, len(stream)])]
 
 
 async def _received(pieces: list[bytes]) -> tuple[list[frames.FromWorker], str | None]:
@@ -111,13 +111,17 @@ async def _received(pieces: list[bytes]) -> tuple[list[frames.FromWorker], str |
 
 
 @FUZZ
-@given(st.lists(from_worker, max_size=4), st.binary(max_size=16), st.lists(st.integers(0)))
+@given(
+    sent=st.lists(from_worker, max_size=4),
+    garbage=st.just(b"") | st.binary(max_size=16),
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=5),
+)
 def test_a_stream_may_be_cut_anywhere(
-    sent: list[frames.FromWorker], garbage: bytes, cuts: list[int]
+    sent: list[frames.FromWorker], garbage: bytes, sizes: list[int]
 ) -> None:
     """However its bytes arrive, all messages come out before what is none ends the worker."""
     stream = b"".join(map(frames.encode, sent)) + garbage
-    messages, reason = asyncio.run(_received(_pieces(stream, cuts)))
+    messages, reason = asyncio.run(_received(_pieces(stream, sizes)))
     whole, whole_reason = asyncio.run(_received([stream]))
     assert messages[: len(sent)] == sent
     assert (messages, reason) == (whole, whole_reason)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.consumer.control.events import read_event
@@ -87,6 +87,7 @@ def test_a_predict_has_a_route_or_none(request: bytes) -> None:
 
 @FUZZ
 @given(infers)
+@example(ModelInferRequest(model_name="m", id="cut off").SerializeToString()[:-1])
 def test_an_infer_has_a_head_or_none(request: bytes) -> None:
     """The head of a ModelInferRequest is read from any bytes; what is left is the same request."""
     readable(read_infer_route, request, InvalidRequest)

@@ -167,3 +167,9 @@ def test_large_requests_are_read_as_any(size: int) -> None:
     mix = [payloads.avro(form, seed) for seed in range(5)]
     ours, oracle = Vectorised(Avro("m", 7)), Ordinary(Avro("m", 7))
     assert one_by_one(ours.decode(mix)) == one_by_one(oracle.decode(mix))
+
+
+def test_messages_without_bytes_are_read() -> None:
+    """To protobuf no bytes are a message, too, which has no layout."""
+    [*decoded] = Vectorised(TensorFlowServing("m", 7)).decode([b""] * 5)
+    assert one_by_one(decoded) == one_by_one(Ordinary(TensorFlowServing("m", 7)).decode([b""] * 5))
