@@ -1,4 +1,4 @@
-"""Small requests that would cost their reader far more than they are: memory, time, or both."""
+"""Small requests that would cost their reader far more than they are: memory, time, or its life."""
 
 from __future__ import annotations
 
@@ -80,6 +80,8 @@ BOMBS: Final[dict[str, Bomb]] = {
     "one long text among numbers, Open Inference": _infer_json(
         (20_001,), ["a" * 100_000] + ["b"] * 20_000
     ),
+    "half a character": (Encoding.TENSORFLOW_JSON, b'{"signature_name":"\\ud800","inputs":1}'),
+    "a name that is not UTF-8": (Encoding.TENSORFLOW_JSON, b'{"' + b"\xff" * 60 + b'":1}'),
     "a number of many digits": (Encoding.TENSORFLOW_JSON, b'{"inputs":[' + b"9" * 100_000 + b"]}"),
     "lists in lists": (
         Encoding.TENSORFLOW_JSON,

@@ -24,9 +24,9 @@ from tests.integration.consumer.workers.rig import ask, column, outcomes, output
 from tests.models import model
 
 WARM_UP: Final = 3
-ROUNDS: Final = 6
+ROUNDS: Final = 20
 MAX_GROWTH_BYTES: Final = 8 * 2**20
-"""Of 3,000 hostile requests; a list that kept their decoded tensors would have far more."""
+"""Of 10,000 hostile requests; a list that kept their decoded tensors would have far more."""
 DOCUMENTED: Final = {
     Code.OK,
     Code.INVALID_ARGUMENT,
@@ -70,7 +70,7 @@ async def fed(servable: WorkerServable, requests: list[Request]) -> None:
 
 async def test_no_request_ends_a_worker_or_stays_in_it(servable: WorkerServable) -> None:
     """The process stays the same and as large, whatever it is asked."""
-    requests = collected(EXAMPLES)
+    requests = collected(2 * EXAMPLES)
     pids = servable.pids
     for _ in range(WARM_UP):
         await fed(servable, requests)
