@@ -100,8 +100,9 @@ def answers_or_refuses_other_shapes(subject: Subject) -> None:
         try:
             y = subject.half.run("serving_default", inputs, ["y"], 1.0)["y"]
         except PlatformError as error:
-            assert error.code is Code.INVALID_ARGUMENT, (shape, error.code, error.message)
-            assert "x" in error.message, error.message
+            is_callers = error.code is Code.INVALID_ARGUMENT and "x" in error.message
+            if not is_callers:
+                raise
         else:
             np.testing.assert_array_equal(y, np.full(shape, 2.5))
     subject.half.run("serving_default", ONE_ROW, ["y"], 1.0)

@@ -12,8 +12,8 @@ from typing import Final
 
 from headrace.consumer.workers.queue import Ticket
 
-STEP_SECONDS: Final = 0.005
-"""How much later than its deadline a ticket may be told."""
+_STEPS_PER_SECOND: Final = 200
+"""A ticket may be told of its deadline a step too late."""
 
 
 class Deadlines:
@@ -34,7 +34,7 @@ class Deadlines:
         step = _step(ticket)
         due = self._due.get(step)
         if due is None:
-            timer = self._loop.call_at(step * STEP_SECONDS, self._ring, step)
+            timer = self._loop.call_at(step / _STEPS_PER_SECOND, self._ring, step)
             self._due[step] = ({ticket}, timer)
         else:
             due[0].add(ticket)
@@ -43,12 +43,12 @@ class Deadlines:
         """Watch a ticket no more; one that is not watched is left alone."""
         if ticket.latest_seconds == math.inf:
             return
-        due = self._due.get(step := _step(ticket))
+        step = _step(ticket)
+        due = self._due.get(step)
         if due is not None:
-            tickets, timer = due
-            tickets.discard(ticket)
-            if not tickets:
-                timer.cancel()
+            due[0].discard(ticket)
+            if not due[0]:
+                due[1].cancel()
                 del self._due[step]
 
     def _ring(self, step: int) -> None:
@@ -58,4 +58,4 @@ class Deadlines:
 
 
 def _step(ticket: Ticket) -> int:
-    return math.ceil(ticket.latest_seconds / STEP_SECONDS)
+    return int(ticket.latest_seconds * _STEPS_PER_SECOND) + 1

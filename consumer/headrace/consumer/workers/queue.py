@@ -44,7 +44,8 @@ class Ticket:
         "size_bytes",
     )
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Stand for these calls; `loop`, the running one, is asked for when it is not given."""
         self.calls = calls
         self.count = self.left = len(calls.payloads)
         if self.count == 1:
@@ -58,7 +59,7 @@ class Ticket:
         self.deaths: dict[int, int] = {}
         self.is_queued = False
         self.is_sent = False
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = (loop or asyncio.get_running_loop()).create_future()
 
     @property
     def unanswered(self) -> list[int]:

@@ -69,7 +69,7 @@ class WorkerServable:
             return refused(self._closed, count)
         if not count:
             return Answers([], {})
-        ticket = Ticket(calls)
+        ticket = Ticket(calls, self._loop)
         self._deadlines.watch(ticket)
         try:
             if may_wait:
