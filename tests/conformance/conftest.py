@@ -12,6 +12,7 @@ import pytest
 
 from headrace.publisher import KafkaConnection
 from headrace.schemas.records import ModelConfig, PolicyKind, VersionPolicy
+from tests.conformance.http_client import Rest
 from tests.conformance.node import Doors, running_node
 from tests.conformance.tensorflow_serving import STYLES, Client
 from tests.e2e.rig import Site
@@ -81,3 +82,9 @@ def channel(doors: Doors) -> Iterator[grpc.Channel]:
 def client(channel: grpc.Channel) -> Client:
     """TensorFlow Serving's client of the node."""
     return Client(channel)
+
+
+@pytest.fixture(scope="session")
+def rest(doors: Doors) -> Rest:
+    """An HTTP client of the node."""
+    return Rest(doors)
