@@ -123,8 +123,7 @@ class Site:
             "max_backoff_seconds": 0.1,
             "log_format": "json",
         } | settings
-        flags = {f"--{name.replace('_', '-')}": value for name, value in chosen.items()}
-        return [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
+        return [_argument(name.replace("_", "-"), value) for name, value in chosen.items()]
 
     @asynccontextmanager
     async def node(self, **settings: object) -> AsyncGenerator[NodeProcess, None]:
@@ -165,6 +164,12 @@ class Site:
         """Open a Kafka inference client with this test's topics."""
         async with InferenceClient(self.connection, topics=self.topics) as client:
             yield client
+
+
+def _argument(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}={value}"
 
 
 @asynccontextmanager

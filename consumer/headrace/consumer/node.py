@@ -17,6 +17,7 @@ import structlog
 
 from headrace.consumer.artifacts.cache import ArtifactCache
 from headrace.consumer.control.log import ControlLog
+from headrace.consumer.control.repository import ClosedRepository, LogRepository
 from headrace.consumer.control.status import NodeIdentity, StatusPublisher
 from headrace.consumer.core.certificates import Certificates
 from headrace.consumer.core.harness import LifeOptions
@@ -24,6 +25,7 @@ from headrace.consumer.core.manager import Manager
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.plan import Plan, fold
 from headrace.consumer.core.readiness import Phase, Readiness
+from headrace.consumer.core.repository import Repository
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
 from headrace.consumer.parts import (
@@ -40,6 +42,8 @@ from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.web.door import HttpDoor
 from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.zygote_client import Zygotes
+from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.models import ModelPublisher
 from headrace.schemas.records import ServableState, ServableStatus
 from headrace.schemas.topics import specs
 
@@ -86,7 +90,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         worker_options(settings),
     )
     manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
-    rpc = GrpcDoor(serving_map, monitor, readiness, grpc_options(settings, certificates))
+    repository = _repository(settings, connection, manager, monitor)
+    grpc = grpc_options(settings, certificates)
+    rpc = GrpcDoor(serving_map, monitor, readiness, grpc, repository)
     control = ControlLog(
         connection,
         settings.control_topic,
@@ -169,6 +175,22 @@ def _log_transition(status: ServableStatus) -> None:
         event.warning(_TRANSITIONS[status.state], error=status.error, attempt=status.attempt)
     else:
         event.info(_TRANSITIONS[status.state])
+
+
+def _repository(
+    settings: Settings, connection: KafkaConnection, manager: Manager, monitor: Monitor
+) -> Repository:
+    """Return what the doors change the fleet's configuration with."""
+    if not settings.model_control:
+        return ClosedRepository(manager, monitor)
+    publisher = ModelPublisher(
+        connection,
+        topics=settings.topics,
+        store=settings.store or None,
+        create_topics=settings.create_topics,
+        publisher_name=f"{settings.node} for a client",
+    )
+    return LogRepository(publisher, manager, monitor)
 
 
 def _life_options(settings: Settings) -> LifeOptions:

@@ -110,6 +110,15 @@ class Settings(_Groups, BaseSettings):
     claim_max_bytes: Positive = Field(
         64 * 2**20, description="largest payload that is fetched for a request"
     )
+    model_control: bool = Field(
+        True,
+        description="whether clients of the doors may change what the fleet serves",
+    )
+    store: str = Field(
+        "",
+        description="where versions are stored that clients of the doors ask for, as a folder or "
+        "URI that every node reads (default: the user's data folder, as for headrace publish)",
+    )
     cache_dir: Annotated[Path, AfterValidator(_expanded)] = Field(
         Path(platformdirs.user_cache_dir("headrace")) / "artifacts",
         description="where verified copies of artefacts are kept",

@@ -7,9 +7,7 @@ event, wait for the fleet. Each step is a module of its own.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +16,7 @@ from typing import Literal, Self
 
 from headrace.publisher import configuration
 from headrace.publisher.artifact import Artifact, examine
+from headrace.publisher.authorship import user_at_host
 from headrace.publisher.configuration import ConfigChange
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.control_log import ControlLog
@@ -53,7 +52,7 @@ class ModelPublisher:
         self._connection = connection
         self._topics = topics or Topics()
         self._store = store
-        self._name = publisher_name or _user_at_host()
+        self._name = publisher_name or user_at_host()
         self._log = ControlLog(connection, self._topics, create_topics=create_topics)
         self._appending = asyncio.Lock()
 
@@ -149,18 +148,25 @@ class ModelPublisher:
             WaitTimeout: the event is in the log, and a node still holds the version.
             BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
         """
-        configuration.check_name(model)
-        configuration.check_number(version)
-        async with self._appending:
-            record = Known.of(await self._log.read()).version(model, version)
-            gone = replace(record, lifecycle=Lifecycle.RETIRED, signature=None)
-            offset = await self._log.append(version_key(model, version), gone, timeout)
+        offset = await self._turn(model, version, Lifecycle.RETIRED, timeout)
         on_progress(Appended(control_offset=offset))
         event = Event(model=model, version=version, offset=offset)
         released_by = (
             () if wait is None else await self._wait(event, timeout, on_progress).retired()
         )
         return Retired(model=model, version=version, control_offset=offset, released_by=released_by)
+
+    async def republish(self, model: str, version: int, *, timeout: float = 60.0) -> int:
+        """Write a version's record once more and return the event's offset.
+
+        Brings a retired version back, and makes a node that failed to load it try afresh.
+
+        Raises:
+            InvalidArgument: name or version cannot be.
+            UnknownVersion: the log holds no such version.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+        """
+        return await self._turn(model, version, Lifecycle.PUBLISHED, timeout)
 
     async def config(self, model: str) -> ModelConfig | None:
         """Return the model's configuration in the log, None when it has none (all defaults)."""
@@ -213,6 +219,16 @@ class ModelPublisher:
                 await self._log.append(key, None, timeout)
         return Forgotten(keys=tuple(key.decode() for key in keys))
 
+    async def _turn(self, model: str, version: int, to: Lifecycle, timeout: float) -> int:
+        """Append the version's last record with that lifecycle and return the offset."""
+        configuration.check_name(model)
+        configuration.check_number(version)
+        async with self._appending:
+            record = Known.of(await self._log.read()).version(model, version)
+            if record.lifecycle is not to:
+                record = replace(record, lifecycle=to, signature=None)
+            return await self._log.append(version_key(model, version), record, timeout)
+
     async def _announce(
         self, wish: ModelVersion, version: int | None, timeout: float
     ) -> tuple[ModelVersion, Event]:
@@ -248,12 +264,3 @@ def _wish(
         created_at_ms=time.time_ns() // 1_000_000,
         metadata=dict(metadata),
     )
-
-
-def _user_at_host() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run under a number that has no name.
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"

@@ -105,6 +105,20 @@ async def test_the_same_bytes_may_be_published_again(
     assert again.control_offset > first.control_offset
 
 
+async def test_record_is_written_again_without_the_bytes(
+    publisher: ModelPublisher, connection: KafkaConnection, topics: Topics, model: Path
+) -> None:
+    """What was retired comes back as it was; what the log does not know does not."""
+    await publisher.publish("ranker", 1, model, metadata={"run": "7"})
+    published = await last_record(connection, topics)
+    await publisher.retire("ranker", 1)
+    offset = await publisher.republish("ranker", 1)
+    assert await last_record(connection, topics) == published
+    assert await publisher.republish("ranker", 1) == offset + 1
+    with pytest.raises(UnknownVersion, match=r"known: 1"):
+        await publisher.republish("ranker", 2)
+
+
 async def test_other_bytes_are_refused_until_the_number_is_forgotten(
     publisher: ModelPublisher,
     connection: KafkaConnection,

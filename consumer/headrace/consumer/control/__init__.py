@@ -1,5 +1,6 @@
-"""The node's two links to the fleet: the control log it follows, and the status it publishes.
+"""The node's links to the fleet: the control log it follows, the status it publishes, and what
+clients ask to be served.
 
-Turns Kafka records into `ControlEvent`s and `ServableStatus`es into Kafka records; what the events
-mean is the core's business.
+Turns Kafka records into `ControlEvent`s, `ServableStatus`es into Kafka records, and wishes of
+clients into events; what the events mean is the core's business.
 """

@@ -19,7 +19,11 @@
     │   ├── DeadlineExceeded        DEADLINE_EXCEEDED
     │   ├── WorkerDied              UNAVAILABLE, retriable
     │   ├── RegistryUnavailable     UNAVAILABLE, retriable
-    │   └── ModelFailed             INTERNAL
+    │   ├── ModelFailed             INTERNAL
+    │   ├── ModelControlOff         PERMISSION_DENIED
+    │   ├── ChangeConflict          FAILED_PRECONDITION
+    │   ├── ChangeNotWritten        UNAVAILABLE, retriable
+    │   └── ModelsUnavailable       UNKNOWN
     ├── LoadError               becomes the state of one version, never stops the node
     │   ├── ArtifactMissing         NOT_FOUND, retriable (a store may lag behind the log)
     │   ├── ArtifactCorrupt         DATA_LOSS
@@ -174,6 +178,31 @@ class ModelFailed(RequestError):
     """The model itself raised; the text is the model's."""
 
     code = Code.INTERNAL
+
+
+class ModelControlOff(RequestError):
+    """The node takes no orders which models to serve."""
+
+    code = Code.PERMISSION_DENIED
+
+
+class ChangeConflict(RequestError):
+    """A change of what is served that contradicts what the log says or what serves here."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class ChangeNotWritten(RequestError):
+    """A change of what is served did not, or not surely, get into the log."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class ModelsUnavailable(RequestError):
+    """The change is in the log, and this node cannot serve all that it asks for."""
+
+    code = Code.UNKNOWN
 
 
 class LoadError(HeadraceError):

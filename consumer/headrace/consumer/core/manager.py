@@ -7,6 +7,7 @@ at its model again. No model ever waits for another one, except for a load slot.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
@@ -49,7 +50,8 @@ class Manager:
         self._plan = Plan()
         self._harnesses: dict[str, dict[_Key, Harness]] = {}
         self._available = 0
-        self._is_settled = asyncio.Event()
+        self._has_plan = False
+        self._has_moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -74,24 +76,43 @@ class Manager:
     def apply(self, plan: Plan) -> None:
         """Make `plan` the one to follow. Returns at once; statuses of new versions are out."""
         before, self._plan = self._plan, plan
+        self._has_plan = True
         for name in before.models.keys() | plan.models.keys():
             if before.models.get(name) is not plan.models.get(name):
                 self._reconcile(name)
+        self._has_moved.set()
 
-    def unsettled(self) -> tuple[str, ...]:
-        """Return the wanted versions that are neither AVAILABLE nor failed, as `model/version`."""
+    def unsettled(self, models: Collection[str] | None = None) -> tuple[str, ...]:
+        """Return the wanted versions, of these models or of all, that neither serve nor failed."""
         return tuple(
             str(harness.id)
-            for harnesses in self._harnesses.values()
-            for harness in harnesses.values()
-            if harness.state not in _SETTLED and not harness.is_leaving
+            for model in (self._harnesses if models is None else models)
+            for harness in self._harnesses.get(model, {}).values()
+            if self._is_unsettled(harness)
         )
 
-    async def wait_settled(self) -> None:
-        """Return when every wanted version is AVAILABLE or has failed."""
-        while self.unsettled():
-            self._is_settled.clear()
-            await self._is_settled.wait()
+    def _is_unsettled(self, harness: Harness) -> bool:
+        if harness.is_leaving:  # It may be wanted again, and then comes back after its end.
+            is_wanted = harness.id.version in self._map.model(harness.id.model).wanted
+            return is_wanted and not _is_over(harness)
+        return harness.state not in _SETTLED
+
+    async def wait_settled(self, models: Collection[str] | None = None) -> None:
+        """Return when every wanted version, of these models or of all, serves or has failed."""
+        await self._wait_until(lambda: not self.unsettled(models))
+
+    async def wait_applied(self, offset: int) -> None:
+        """Return when a plan as of `offset` or later is applied; with -1, when any plan is."""
+        await self._wait_until(lambda: self._has_plan and self._plan.offset >= offset)
+
+    async def wait_released(self, model: str) -> None:
+        """Return when no version of a model serves, loads or drains here."""
+        await self._wait_until(lambda: all(map(_is_over, self._harnesses.get(model, {}).values())))
+
+    async def _wait_until(self, is_true: Callable[[], bool]) -> None:
+        while not is_true():
+            self._has_moved.clear()
+            await self._has_moved.wait()
 
     def _reconcile(self, name: str) -> None:
         """Look at one model again: start what is missing, let the policy decide, update routes."""
@@ -214,7 +235,7 @@ class Manager:
                 key: other for key, other in self._harnesses[name].items() if other is not harness
             }
         self._reconcile(name)
-        self._is_settled.set()
+        self._has_moved.set()
 
     def _is_replaced(self, harness: Harness) -> bool:
         """Whether the same version number has come anew with other bytes."""

@@ -102,7 +102,7 @@ class GrpcDoor:
             serving_map, readiness, Provenance(options.node), options.default_timeout_seconds
         )
         self._predictions = PredictionService(inference)
-        self._models = ModelService(monitor)
+        self._models = ModelService(monitor, repository)
         self._admission = Admission(options.limits)
         self._open_inference = OpenInference(inference, self._admission)
         self._open_inference_models = OpenInferenceModels(inference, serving_map, readiness)
@@ -183,7 +183,6 @@ class GrpcDoor:
             "MultiInference": self._predictions.multi_inference,
             "GetModelMetadata": self._predictions.get_model_metadata,
         }
-        models = {"GetModelStatus": self._models.get_model_status}
         open_inference = {
             **self._open_inference.methods(),
             **self._open_inference_models.methods(),
@@ -195,7 +194,9 @@ class GrpcDoor:
                 OPEN_INFERENCE_SERVICE,
                 {**self._unary(open_inference), **self._open_inference.streams()},
             ),
-            grpc.method_handlers_generic_handler(MODEL_SERVICE, self._unary(models)),
+            grpc.method_handlers_generic_handler(
+                MODEL_SERVICE, self._unary(self._models.methods())
+            ),
             self._health.handler(),
             *reflection_handlers((*_SERVICES, HEALTH_SERVICE)),
         )

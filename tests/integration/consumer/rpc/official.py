@@ -16,6 +16,7 @@ from tensorflow_serving.apis import (  # type: ignore[import-untyped]
     get_model_status_pb2,
     inference_pb2,
     input_pb2,
+    model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -37,6 +38,9 @@ GetModelMetadataRequest = cast(
 )
 GetModelStatusRequest = cast(
     "type[ours.GetModelStatusRequest]", cast("Any", get_model_status_pb2).GetModelStatusRequest
+)
+ReloadConfigRequest = cast(
+    "type[ours.ReloadConfigRequest]", cast("Any", model_management_pb2).ReloadConfigRequest
 )
 
 Example = cast("type[tensorflow_pb2.Example]", cast("Any", example_pb2).Example)
@@ -77,6 +81,9 @@ class ModelStub(Protocol):
 
     GetModelStatus: aio.UnaryUnaryMultiCallable[
         ours.GetModelStatusRequest, ours.GetModelStatusResponse
+    ]
+    HandleReloadConfigRequest: aio.UnaryUnaryMultiCallable[
+        ours.ReloadConfigRequest, ours.ReloadConfigResponse
     ]
 
 

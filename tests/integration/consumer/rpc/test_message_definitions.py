@@ -13,6 +13,7 @@ from headrace.protos import (
     open_inference_pb2,
     tensorflow_error_pb2,
     tensorflow_pb2,
+    tensorflow_serving_config_pb2,
     tensorflow_serving_pb2,
 )
 
@@ -27,6 +28,7 @@ FILES = [
         open_inference_pb2,
         tensorflow_pb2,
         tensorflow_error_pb2,
+        tensorflow_serving_config_pb2,
         tensorflow_serving_pb2,
     )
 ]

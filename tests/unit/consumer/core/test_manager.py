@@ -13,7 +13,7 @@ from headrace.consumer.core.harness import LifeOptions
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.core.manager import Manager
 from headrace.consumer.core.monitor import Monitor
-from headrace.consumer.core.plan import ControlEvent, fold
+from headrace.consumer.core.plan import ControlEvent, Plan, fold
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
 from headrace.schemas.records import (
@@ -456,3 +456,56 @@ async def test_loads_yield_the_cpu_only_while_others_serve() -> None:
         stage.write(version(2))
         await stage.until(2, S.AVAILABLE)
         assert stage.loader.yields == [False, True]
+
+
+async def test_waits_end_with_the_plan_the_loads_and_the_drain() -> None:
+    """Applied once the plan is there, settled model by model, released when nothing is held."""
+    async with staged() as stage:
+        stage.loader.instant = False
+        applied = asyncio.create_task(stage.manager.wait_applied(1))
+        stage.write(version(1))
+        await stage.begun()
+        assert not applied.done()
+        stage.write(version(1, "other"))
+        async with asyncio.timeout(5):
+            await applied
+            await stage.begun()
+            stage.loader.finish("m", 1)
+            await stage.manager.wait_settled(["m", "unknown"])
+        assert stage.manager.unsettled() == ("other/1",)
+        with stage.map.acquire(Route("m")):
+            stage.write(retired(1))
+            released = asyncio.create_task(stage.manager.wait_released("m"))
+            await stage.until(1, S.UNLOADING)
+            assert not released.done()
+        async with asyncio.timeout(5):
+            await released
+            await stage.manager.wait_released("unknown")
+        stage.loader.finish("other", 1)
+
+
+async def test_nothing_is_applied_before_the_log_was_read() -> None:
+    """Not even what an empty log says."""
+    async with staged() as stage:
+        applied = asyncio.create_task(stage.manager.wait_applied(-1))
+        await asyncio.sleep(0)
+        assert not applied.done()
+        stage.manager.apply(Plan())
+        async with asyncio.timeout(5):
+            await applied
+
+
+async def test_version_that_is_wanted_again_while_it_leaves_is_unsettled() -> None:
+    """It ends first and then comes back; until then nobody can say that all is well."""
+    async with staged() as stage:
+        stage.write(version(1))
+        await stage.until(1, S.AVAILABLE)
+        with stage.map.acquire(Route("m")):
+            stage.write(retired(1))
+            await stage.until(1, S.UNLOADING)
+            assert stage.manager.unsettled() == ()
+            stage.write(version(1))
+            assert stage.manager.unsettled() == ("m/1",)
+        async with asyncio.timeout(5):
+            await stage.manager.wait_settled()
+        assert stage.states(1)[-1] is S.AVAILABLE
