@@ -36,7 +36,8 @@ async def publish_all(stage: Stage, folder: Path) -> None:
         "python": write_python("half_plus_two", folder / "python"),
         "kinds_tf1": model("kinds_tf1"),
         "kinds_tf2": model("kinds"),
-        "picky": model("picky"),
+        "picky_tf2": model("picky"),
+        "picky_python": write_python("picky", folder / "picky"),
         "brittle": model("brittle"),
         "sleepy": model("sleepy"),
     }
