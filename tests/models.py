@@ -12,6 +12,11 @@ is kept between test runs under a name that changes with this file.
     judge               TF2: takes serialised examples with x and, optionally, w (1) and name:
                         serving_default classifies (classes, scores [n, 2]), regress gives w x [n],
                         scores and labels give one of both, and the others answer out of form
+    judge_tf1           the same, made by TensorFlow 1's builder
+    sampler_tf1, _tf2   the same signatures in both styles: serving_default is half_plus_two; pair
+                        (a, b → sum, product), defaulted (x, plus = 10 → y), total (x → a scalar),
+                        mixed (x → y and a scalar), text (x → y upper, y_bytes as it came), and one
+                        named for each dtype (x of any shape → y, the same)
     with_default        x float32 [n], plus float32 [] (10) → y = x + plus
     half_plus_drift     the same below 100, and 0.25 more from there on
     upper               text string [n] → upper string [n]
@@ -52,7 +57,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -108,6 +113,35 @@ def _save(tf: TF, folder: Path, **functions: TF) -> None:
     for name, function in functions.items():
         setattr(module, name, function)
     tf.saved_model.save(module, str(folder), signatures=functions)
+
+
+def _save_tf1(
+    tf: TF,
+    folder: Path,
+    functions: Mapping[str, tuple[Callable[..., Tensor], list[TF]]],
+    *,
+    defaults: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    """Save functions of tensors of these specs in one TF1 graph, each as a signature."""
+    v1 = tf.compat.v1
+    info = v1.saved_model.build_tensor_info
+    signatures: dict[str, TF] = {}
+    with tf.Graph().as_default(), v1.Session() as session:
+        for name, (work, specs) in functions.items():
+            inputs = {
+                spec.name: v1.placeholder(spec.dtype, spec.shape, name=f"{name}_{spec.name}")
+                for spec in specs
+            }
+            signatures[name] = v1.saved_model.build_signature_def(
+                {alias: info(tensor) for alias, tensor in inputs.items()},
+                {alias: info(tensor) for alias, tensor in work(**inputs).items()},
+                "tensorflow/serving/predict",
+            )
+            for alias, value in (defaults or {}).get(name, {}).items():
+                signatures[name].defaults[alias].CopyFrom(tf.make_tensor_proto(value))
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
 
 
 def half_plus_two(tf: TF, folder: Path) -> None:
@@ -177,9 +211,8 @@ def half_plus_two_zoo(tf: TF, folder: Path) -> None:
         builder.save()
 
 
-def judge(tf: TF, folder: Path) -> None:
-    """TF2, with signatures that take examples."""
-    spec = [tf.TensorSpec([None], tf.string, name="inputs")]
+def _judgements(tf: TF) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return what the signatures of `judge` compute of serialised examples."""
 
     def x_of(inputs: Tensor) -> Tensor:
         found = tf.io.parse_example(
@@ -203,7 +236,7 @@ def judge(tf: TF, folder: Path) -> None:
     def classify(inputs: Tensor) -> Tensor:
         return {"classes": named(inputs), "scores": scored(inputs)}
 
-    made: dict[str, Callable[[Tensor], Tensor]] = {
+    return {
         "serving_default": classify,
         "regress": lambda inputs: {"outputs": x_of(inputs)},
         "scores": lambda inputs: {"scores": scored(inputs)},
@@ -223,11 +256,67 @@ def judge(tf: TF, folder: Path) -> None:
             "more": x_of(inputs),
         },
     }
-    _save(
-        tf,
-        folder,
-        **{name: tf.function(work, input_signature=spec) for name, work in made.items()},
+
+
+def judge(tf: TF, folder: Path) -> None:
+    """TF2, with signatures that take examples."""
+    spec = [tf.TensorSpec([None], tf.string, name="inputs")]
+    made = _judgements(tf)
+    _save(tf, folder, **{n: tf.function(work, input_signature=spec) for n, work in made.items()})
+
+
+def judge_tf1(tf: TF, folder: Path) -> None:
+    """TF1, with the same signatures."""
+    spec = [tf.TensorSpec([None], tf.string, name="inputs")]
+    _save_tf1(tf, folder, {name: (work, spec) for name, work in _judgements(tf).items()})
+
+
+def _samples(tf: TF) -> dict[str, tuple[Callable[..., Tensor], list[TF]]]:
+    """Return what the signatures of the samplers compute, and of what."""
+
+    def spec(dtype: TF, *names: str, shape: list[None] | None = None) -> list[TF]:
+        return [tf.TensorSpec(shape, dtype, name=name) for name in names]
+
+    def defaulted(x: Tensor, plus: Tensor = tf.constant(10.0)) -> Tensor:  # noqa: B008 - the library's way
+        return {"y": x + plus}
+
+    column, list_ = tf.TensorSpec([None, 1], tf.float32, name="x"), [None]
+    plus = tf.TensorSpec([], tf.float32, name="plus")
+    numbers = spec(tf.float32, "x", shape=list_)
+    dtypes = (
+        *("bool", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     )
+    return {
+        "serving_default": (lambda x: {"y": 0.5 * x + 2.0}, [column]),
+        "pair": (
+            lambda a, b: {"sum": a + b, "product": a * b},
+            spec(tf.float32, "a", "b", shape=list_),
+        ),
+        "defaulted": (defaulted, [*numbers, plus]),
+        "total": (lambda x: {"total": tf.reduce_sum(x)}, numbers),
+        "mixed": (lambda x: {"y": x + 1.0, "total": tf.reduce_sum(x)}, numbers),
+        "text": (
+            lambda x: {"y": tf.strings.upper(x), "y_bytes": tf.identity(x)},
+            spec(tf.string, "x"),
+        ),
+        **{
+            name: (lambda x: {"y": tf.identity(x)}, spec(getattr(tf, name), "x")) for name in dtypes
+        },
+    }
+
+
+def sampler_tf1(tf: TF, folder: Path) -> None:
+    """TF1, with a signature for everything."""
+    _save_tf1(tf, folder, _samples(tf), defaults={"defaulted": {"plus": 10.0}})
+
+
+def sampler_tf2(tf: TF, folder: Path) -> None:
+    """TF2, with the same signatures."""
+    made = {
+        name: tf.function(work, input_signature=spec) for name, (work, spec) in _samples(tf).items()
+    }
+    _save(tf, folder, **made)
 
 
 def with_default(tf: TF, folder: Path) -> None:
@@ -572,6 +661,9 @@ BUILDS: tuple[Build, ...] = (
         half_plus_two_tf1,
         half_plus_two_zoo,
         judge,
+        judge_tf1,
+        sampler_tf1,
+        sampler_tf2,
         with_default,
         half_plus_drift,
         upper,

@@ -1,0 +1,77 @@
+"""One node for the whole suite, which the tests that use it leave as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from headrace.publisher import KafkaConnection
+from headrace.schemas.records import ModelConfig, PolicyKind, VersionPolicy
+from tests.conformance.node import Doors, running_node
+from tests.e2e.rig import Site
+from tests.models import model
+
+SERVED = {
+    ("half_plus_two", 1): "half_plus_two",
+    ("half_plus_two_tf1", 1): "half_plus_two_tf1",
+    ("versions_tf1", 3): "half_plus_two_tf1",
+    ("versions_tf1", 12): "half_plus_two_tf1",
+    ("versions_tf2", 3): "half_plus_two",
+    ("versions_tf2", 12): "half_plus_two",
+    ("sampler_tf1", 1): "sampler_tf1",
+    ("sampler_tf2", 1): "sampler_tf2",
+    ("judge_tf1", 1): "judge_tf1",
+    ("judge_tf2", 1): "judge",
+    ("zoo", 1): "half_plus_two_zoo",
+    ("picky", 1): "picky",
+    ("sleepy", 1): "sleepy",
+}
+"""What is served, of which of `tests.models`. Where the style counts, names end in it."""
+
+CONFIGS = tuple(
+    ModelConfig(
+        model=f"versions_{style}",
+        policy=VersionPolicy(kind=PolicyKind.ALL),
+        labels={"stable": 3, "canary": 12, "also_stable": 3},
+    )
+    for style in ("tf1", "tf2")
+)
+
+
+async def _publish(site: Site) -> None:
+    async with site.publisher() as publisher:
+        for config in CONFIGS:
+            await publisher.configure(config)
+        published = [
+            await publisher.publish(name, version, model(kind))
+            for (name, version), kind in SERVED.items()
+        ]
+        assert len(published) == len(SERVED)
+
+
+@pytest.fixture(scope="session")
+def site(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The deployment that the whole suite shares."""
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    folder: Path = tmp_path_factory.mktemp("conformance")
+    return Site(KafkaConnection(bootstrap_servers), name, folder)
+
+
+@pytest.fixture(scope="session")
+def doors(site: Site) -> Iterator[Doors]:
+    """The node that all of it is asked of; it is ready once every version serves."""
+    asyncio.run(_publish(site))
+    with running_node(site, load_attempts=1) as doors:
+        yield doors
+
+
+@pytest.fixture(scope="session")
+def channel(doors: Doors) -> Iterator[grpc.Channel]:
+    """A gRPC channel to the node."""
+    with grpc.insecure_channel(doors.grpc) as channel:
+        yield channel
