@@ -32,8 +32,8 @@ is kept between test runs under a name that changes with this file.
     ragged              x float32 [n, any] → y = 2 x, rows int64 [n]: how many were run together;
                         the signature "text" turns text string [n, any] into upper
     sleepy              seconds float32 [n] → the same, after the longest of them; 1e9 never ends
-    gated               path, gate string [n] → path: waits for a file that fits the gate, then
-                        writes one that the path names
+    gated               path, gate string [n] → path: writes the file <path>.begun, waits until one
+                        that fits the gate is there, writes the file <path>
     picky               x float32 [n] → the same; raises when one is 100 or more
     brittle             x float32 [n] → the same; aborts the process when one is 13
     hostile             like half_plus_two_tf1, and aborts the process when it is loaded
@@ -500,19 +500,27 @@ def sleepy(tf: TF, folder: Path) -> None:
 
 
 def gated(tf: TF, folder: Path) -> None:
-    """A model that tells by files what it has run, and runs no further than it is let."""
+    """A model that tells by files what it runs, and runs no further than it is let."""
+
+    def write_one(path: Tensor) -> Tensor:
+        with tf.control_dependencies([tf.io.write_file(path, b"")]):
+            return tf.identity(path)
+
+    def write(paths: Tensor) -> Tensor:
+        return tf.map_fn(write_one, paths)
 
     def serve(path: Tensor, gate: Tensor) -> Tensor:
         def is_shut(_turn: Tensor) -> Tensor:
-            return tf.equal(tf.size(tf.io.matching_files(gate)), 0)
+            has_gate = tf.reduce_any(tf.strings.length(gate) > 0)
+            return has_gate & tf.equal(tf.size(tf.io.matching_files(gate)), 0)
 
         def turn(number: Tensor) -> Tensor:
             return [number + 1]
 
-        turns = tf.while_loop(is_shut, turn, [0])[0]
+        with tf.control_dependencies([write(path + ".begun")]):
+            turns = tf.while_loop(is_shut, turn, [tf.constant(0)])[0]
         with tf.control_dependencies([turns]):
-            told = tf.map_fn(lambda each: (tf.io.write_file(each, b""), each)[1], path)
-        return {"path": told}
+            return {"path": write(path)}
 
     spec = [tf.TensorSpec([None], tf.string, name=name) for name in ("path", "gate")]
     _save(tf, folder, serving_default=tf.function(serve, input_signature=spec))

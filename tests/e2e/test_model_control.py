@@ -56,7 +56,7 @@ class Client:
             shutil.copytree(model(built), folder / version.removeprefix("v"))
         return str(folder)
 
-    async def reload(self, *models: Mapping[str, object], timeout: float = 60) -> None:
+    async def reload(self, *models: Mapping[str, object], timeout: float = 120) -> None:
         """Ask for exactly these models."""
         request = ReloadConfigRequest()
         request.config.model_config_list.SetInParent()
@@ -99,7 +99,12 @@ async def client_of(site: Site, **settings: object) -> AsyncGenerator[Client, No
         node = await stack.enter_async_context(site.node(**{"store": store} | settings))
         await node.ready()
         address = f"127.0.0.1:{await node.port()}"
-        yield Client(site, await stack.enter_async_context(aio.insecure_channel(address)))
+        channel = await stack.enter_async_context(aio.insecure_channel(address))
+        try:
+            yield Client(site, channel)
+        except Exception as error:
+            error.add_note(f"the node said: {node.events[-15:]} {node.plain[-5:]}")
+            raise
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from headrace.publisher import InferenceFailed, KafkaConnection, RefusedByNode
 from headrace.publisher.fleet import read_fleet
 from headrace.schemas.codec import encode
 from headrace.schemas.records import ModelVersion, ServableState, version_key
-from tests.e2e.rig import GrpcClient, Site, deployment, grpc_client
+from tests.e2e.rig import GrpcClient, NodeProcess, Site, deployment, grpc_client
 from tests.models import model
 
 X = {"x": [[1.0], [2.0], [5.0]]}
@@ -52,8 +53,18 @@ async def gone(pid: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def rest(node: NodeProcess, model: str, body: object) -> tuple[int, object]:
+    """Return the status and the JSON that a predict request over HTTP is answered with."""
+    url = f"http://127.0.0.1:{await node.port('http')}/v1/models/{model}:predict"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, json=body) as response,
+    ):
+        return response.status, await response.json()
+
+
 async def test_published_version_answers_by_every_door_and_goes_when_retired(site: Site) -> None:
-    """The main job: publish, load, answer over gRPC and Kafka, retire."""
+    """The main job: publish, load, answer over gRPC, HTTP and Kafka, retire."""
     async with (
         deployment(site) as (node, publisher),
         grpc_client(node) as client,
@@ -63,6 +74,8 @@ async def test_published_version_answers_by_every_door_and_goes_when_retired(sit
         assert published.served_by == (f"{site.name}-node",)
         outputs, version = await client.predict("m", X)
         assert (outputs["y"], version) == (Y, 1)
+        rows = {"instances": X["x"]}
+        assert await rest(node, "m", rows) == (200, {"predictions": [[y] for y in Y]})
         answer = await stream.infer("m", {"x": np.array(X["x"], np.float32)})
         np.testing.assert_array_equal(answer.outputs["y"], np.array(Y, np.float32)[:, None])
         assert answer.version == 1
@@ -70,6 +83,8 @@ async def test_published_version_answers_by_every_door_and_goes_when_retired(sit
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.predict("m", X)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        refused = {"error": "Servable not found for request: Latest(m)"}
+        assert await rest(node, "m", rows) == (404, refused)
         with pytest.raises(InferenceFailed, match="Servable not found") as failed:
             await stream.infer("m", {"x": np.array(X["x"], np.float32)})
         assert failed.value.code == "NOT_FOUND"
@@ -155,10 +170,13 @@ async def test_sigterm_answers_what_is_running(site: Site) -> None:
     async with deployment(site) as (node, publisher), grpc_client(node) as client:
         await publisher.publish("m", 1, model("sleepy"), wait="fleet")
         running = asyncio.ensure_future(client.predict("m", {"seconds": [1.0]}))
+        over_http = asyncio.ensure_future(rest(node, "m", {"instances": [1.0]}))
+        assert (await rest(node, "m", {"instances": [0.0]}))[0] == 200
         await client.predict("m", {"seconds": [0.0]})
         node.process.send_signal(signal.SIGTERM)
         await node.event("node.draining")
         assert (await running)[1] == 1
+        assert (await over_http)[0] == 200
         async with asyncio.timeout(60):
             assert await node.process.wait() == 0
 

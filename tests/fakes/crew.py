@@ -103,6 +103,8 @@ class Workers:
                 if isinstance(run, frames.Rebatch):
                     self.rebatched.append(run.batching)
                     continue
+                if isinstance(run, frames.Cancel):
+                    continue
                 assert isinstance(run, frames.Run)
                 if KILLER in payloads(run):
                     return

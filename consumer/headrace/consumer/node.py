@@ -1,8 +1,8 @@
 """The composition root: opens the parts of a node in order and closes them in reverse.
 
-    web → status → zygotes → loader → manager → rpc → control log → stream
+    web → status → zygotes → loader → manager → web's inference → rpc → control log → stream
 
-Doors close before the engine; the HTTP door goes last, so that health checks hear of the drain.
+Doors close before the engine; the HTTP port goes last, so that health checks hear of the drain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import structlog
 
 from headrace.consumer.artifacts.cache import ArtifactCache
 from headrace.consumer.control.log import ControlLog
-from headrace.consumer.control.repository import ClosedRepository, LogRepository
 from headrace.consumer.control.status import NodeIdentity, StatusPublisher
 from headrace.consumer.core.certificates import Certificates
 from headrace.consumer.core.harness import LifeOptions
@@ -25,7 +24,6 @@ from headrace.consumer.core.manager import Manager
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.plan import Plan, fold
 from headrace.consumer.core.readiness import Phase, Readiness
-from headrace.consumer.core.repository import Repository
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
 from headrace.consumer.parts import (
@@ -33,6 +31,7 @@ from headrace.consumer.parts import (
     http_options,
     load_certificates,
     open_intake,
+    repository_of,
     worker_options,
 )
 from headrace.consumer.rpc.door import GrpcDoor
@@ -42,8 +41,6 @@ from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.web.door import HttpDoor
 from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.zygote_client import Zygotes
-from headrace.publisher.connection import KafkaConnection
-from headrace.publisher.models import ModelPublisher
 from headrace.schemas.records import ServableState, ServableStatus
 from headrace.schemas.topics import specs
 
@@ -82,7 +79,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         heartbeat_interval_seconds=settings.heartbeat_seconds,
     )
     monitor.observe(status.publish)
-    web = HttpDoor(monitor, readiness, http_options(settings, certificates))
     zygotes = Zygotes()
     loader = WorkerLoader(
         ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
@@ -90,7 +86,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         worker_options(settings),
     )
     manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
-    repository = _repository(settings, connection, manager, monitor)
+    repository = repository_of(settings, connection, manager, monitor)
+    http = http_options(settings, certificates)
+    web = HttpDoor(serving_map, monitor, readiness, http, repository)
+    http = http_options(settings, certificates)
+    web = HttpDoor(serving_map, monitor, readiness, http, repository)
     grpc = grpc_options(settings, certificates)
     rpc = GrpcDoor(serving_map, monitor, readiness, grpc, repository)
     control = ControlLog(
@@ -99,7 +99,16 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         creates=specs(settings.topics) if settings.create_topics else (),
     )
 
-    async with web, status, zygotes, loader, manager, rpc, asyncio.TaskGroup() as tasks:
+    async with (
+        web,
+        status,
+        zygotes,
+        loader,
+        manager,
+        web.answering(),
+        rpc,
+        asyncio.TaskGroup() as tasks,
+    ):
         status.serve_at(
             grpc_endpoint=f"{settings.reachable_host}:{rpc.port}",
             http_endpoint=f"{settings.reachable_host}:{web.port}",
@@ -175,22 +184,6 @@ def _log_transition(status: ServableStatus) -> None:
         event.warning(_TRANSITIONS[status.state], error=status.error, attempt=status.attempt)
     else:
         event.info(_TRANSITIONS[status.state])
-
-
-def _repository(
-    settings: Settings, connection: KafkaConnection, manager: Manager, monitor: Monitor
-) -> Repository:
-    """Return what the doors change the fleet's configuration with."""
-    if not settings.model_control:
-        return ClosedRepository(manager, monitor)
-    publisher = ModelPublisher(
-        connection,
-        topics=settings.topics,
-        store=settings.store or None,
-        create_topics=settings.create_topics,
-        publisher_name=f"{settings.node} for a client",
-    )
-    return LogRepository(publisher, manager, monitor)
 
 
 def _life_options(settings: Settings) -> LifeOptions:

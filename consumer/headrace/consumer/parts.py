@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from headrace.consumer.control.repository import ClosedRepository, LogRepository
 from headrace.consumer.core.certificates import Certificates
+from headrace.consumer.core.manager import Manager
+from headrace.consumer.core.monitor import Monitor
+from headrace.consumer.core.repository import Repository
 from headrace.consumer.rpc.admission import CallLimits
 from headrace.consumer.rpc.door import GrpcOptions
 from headrace.consumer.settings import Settings
@@ -15,6 +19,8 @@ from headrace.consumer.stream.registry import Registry, open_registry
 from headrace.consumer.stream.registry_client import RegistryOptions
 from headrace.consumer.web.door import HttpOptions
 from headrace.consumer.workers.options import WorkerOptions
+from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.models import ModelPublisher
 
 
 @asynccontextmanager
@@ -90,10 +96,35 @@ def grpc_options(settings: Settings, certificates: Certificates | None) -> GrpcO
 
 
 def http_options(settings: Settings, certificates: Certificates | None) -> HttpOptions:
-    """Return how the HTTP door listens."""
+    """Return how the HTTP door listens, and its bounds."""
     return HttpOptions(
         host=settings.host,
         port=settings.http_port,
         shares_port=settings.share_port,
         certificates=certificates,
+        node=settings.node,
+        max_body_bytes=settings.max_message_bytes,
+        max_in_flight_bytes=max(settings.max_in_flight_bytes, settings.max_message_bytes),
+        max_requests=settings.http_max_requests,
+        default_timeout_seconds=settings.default_timeout_seconds,
+        transfer_timeout_seconds=settings.http_transfer_timeout_seconds,
+        idle_timeout_seconds=settings.http_idle_timeout_seconds,
+        drain_seconds=settings.drain_seconds,
+        cors_origin=settings.http_cors_origin,
     )
+
+
+def repository_of(
+    settings: Settings, connection: KafkaConnection, manager: Manager, monitor: Monitor
+) -> Repository:
+    """Return what the doors change the fleet's configuration with."""
+    if not settings.model_control:
+        return ClosedRepository(manager, monitor)
+    publisher = ModelPublisher(
+        connection,
+        topics=settings.topics,
+        store=settings.store or None,
+        create_topics=settings.create_topics,
+        publisher_name=f"{settings.node} for a client",
+    )
+    return LogRepository(publisher, manager, monitor)

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from headrace.consumer.core.errors import NodeError
 from headrace.consumer.door_settings import DoorSettings
+from headrace.consumer.http_settings import HttpSettings
 from headrace.consumer.kafka_settings import KafkaSettings
 from headrace.consumer.stream.options import DeliveryGuarantee
 from headrace.schemas.topics import Topics
@@ -38,7 +39,7 @@ def _expanded(path: Path) -> Path:
     return path.expanduser()
 
 
-class _Groups(KafkaSettings, DoorSettings):
+class _Groups(KafkaSettings, DoorSettings, HttpSettings):
     """The settings that come in groups, each defined where it belongs."""
 
 
@@ -138,7 +139,7 @@ class Settings(_Groups, BaseSettings):
         30.0, description="longest wait for running requests at unload and at shutdown"
     )
     max_queue_calls: Positive = Field(
-        4096, description="requests that may queue for one version before gRPC refuses more"
+        4096, description="requests that may queue for one version before gRPC and HTTP refuse more"
     )
     threads: Annotated[int, Field(ge=0)] = Field(
         0, description="compute threads of each worker; 0 is one per core"
@@ -159,10 +160,11 @@ class Settings(_Groups, BaseSettings):
     )
     max_in_flight_bytes: Positive = Field(
         128 * 2**20,
-        description="requests from Kafka taken and not yet answered, all partitions together",
+        description="requests taken and not yet answered: from Kafka, all partitions together; "
+        "over HTTP, all bodies and answers together",
     )
     max_message_bytes: Positive = Field(
-        64 * 2**20, description="largest gRPC message taken or sent"
+        64 * 2**20, description="largest gRPC message taken or sent, largest HTTP body taken"
     )
     heartbeat_seconds: Seconds = Field(2.0, description="time between two signs of life")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

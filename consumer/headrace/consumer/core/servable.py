@@ -31,8 +31,8 @@ class Servable(Protocol):
         Raises:
             QueueFull: the queue is at its bound and `may_wait` is false; nothing was queued.
 
-        Cancellation: calls that have not reached the worker are dropped; the others run and their
-        answers are thrown away.
+        Cancellation: calls that the model has not begun to run are not run; the answers of the
+        others are thrown away.
         """
         ...
 

@@ -50,15 +50,19 @@ class Batcher:
     def rules(self, rules: Batching) -> None:
         self._runner.rules = rules
 
-    def answer(self, calls: Sequence[Calls]) -> Iterator[Answered]:
+    def answer(
+        self, calls: Sequence[Calls], deadlines: Sequence[float] | None = None
+    ) -> Iterator[Answered]:
         """Yield the answers to all calls, after each run those that it gave.
 
-        Positions count through all of `calls`, in their order.
+        Positions count through all of `calls`, in their order. So do `deadlines`, if they are not
+        those of `calls`: one that moves to the past counts for the runs that are to come.
 
         Shapes: a run has at most `max_rows` rows, unless one request alone brings more and the
         rules have it run whole.
         """
-        deadlines = flat([each.deadlines_seconds for each in calls])
+        if deadlines is None:
+            deadlines = flat([each.deadlines_seconds for each in calls])
         alive, expired = lots(calls, time.monotonic())
         refused = [failed(expired, _EXPIRED)] if expired else []
         groups: dict[Hashable, list[Member]] = {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats.json_tensors import Json
+
+T = TypeVar("T")
 
 
 def parsed(payload: bytes) -> dict[str, Json]:
@@ -25,6 +27,23 @@ def parsed(payload: bytes) -> dict[str, Json]:
     if not isinstance(body, dict):
         raise UnreadableRequest("not a request: expected a JSON object")
     return body
+
+
+def parsed_as(kind: type[T], payload: bytes) -> T:
+    """Return a body as an object of `kind`, a msgspec structure.
+
+    Raises:
+        UnreadableRequest: the bytes are no JSON.
+        InvalidRequest: it is JSON of another form; the text says where.
+    """
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.MsgspecError, RecursionError):
+        body = _parsed_leniently(payload)
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"the request's JSON has another form: {error}") from error
 
 
 def signature_name(body: Mapping[str, Json]) -> str:

@@ -30,10 +30,10 @@ from headrace.protos.open_inference_pb2 import (
 )
 
 SIGNATURE_PARAMETER: Final = "headrace_signature"
-_OWN_PREFIX: Final = "headrace_"
+OWN_PREFIX: Final = "headrace_"
 # Parameters that change where a tensor's bytes are, or what an output means: not obeying them
 # would answer another question than the one asked.
-_UNSERVED: Final = ("shared_memory_region", "classification")
+UNSERVED: Final = ("shared_memory_region", "classification")
 
 
 class Style(NamedTuple):
@@ -123,7 +123,7 @@ def _signature(parameters: Mapping[str, InferParameter]) -> str:
             if parameter.WhichOneof("parameter_choice") != "string_param":
                 raise InvalidRequest(f"parameter {SIGNATURE_PARAMETER} must be a string_param")
             signature = parameter.string_param
-        elif name.startswith(_OWN_PREFIX):
+        elif name.startswith(OWN_PREFIX):
             raise InvalidRequest(
                 f"parameter {name!r:.80} is not known; known is {SIGNATURE_PARAMETER}"
             )
@@ -152,6 +152,6 @@ def _inputs(message: ModelInferRequest) -> dict[str, Array]:
 
 
 def _refuse_unserved(what: str, parameters: Mapping[str, InferParameter]) -> None:
-    for name in _UNSERVED:
+    for name in UNSERVED:
         if name in parameters:
             raise InvalidRequest(f"{what} has the parameter {name}, which is not served here")

@@ -75,18 +75,27 @@ def from_raw(tensor: WireTensor, raw: bytes) -> Array:
     """
     if tensor.contents.ByteSize():
         raise ValueError("it has contents beside raw_input_contents; give one or the other")
-    dtype = _datatype(tensor.datatype).dtype
-    shape, count = _shape(tensor.shape)
+    return unpacked(tensor.datatype, tensor.shape, raw)
+
+
+def unpacked(datatype: str, sizes: Iterable[int], raw: bytes) -> Array:
+    """Return the array of a datatype and shape whose packed values are `raw`.
+
+    Raises:
+        ValueError: datatype, shape and bytes do not make a tensor; the text says why.
+    """
+    dtype = dtype_of(datatype)
+    shape, count = shape_of(sizes)
     if dtype == _STRING:
-        return _reshaped(_strings(_split(raw), count), shape)
+        return reshaped(_strings(_split(raw), count), shape)
     if len(raw) != count * dtype.itemsize:
         raise ValueError(
-            f"raw_input_contents has {len(raw)} bytes; {tensor.datatype} {list(shape)} takes "
+            f"it has {len(raw)} packed bytes; {datatype} {list(shape)} takes "
             f"{count * dtype.itemsize}"
         )
     if dtype == _BOOL and raw.translate(None, b"\x00\x01"):
-        raise ValueError("raw_input_contents of BOOL has a byte other than 0 and 1")
-    return _reshaped(np.frombuffer(raw, dtype), shape)
+        raise ValueError("packed BOOL has a byte other than 0 and 1")
+    return reshaped(np.frombuffer(raw, dtype), shape)
 
 
 def from_contents(tensor: WireTensor) -> Array:
@@ -96,7 +105,7 @@ def from_contents(tensor: WireTensor) -> Array:
         ValueError: datatype, shape and values do not make a tensor; the text says why.
     """
     dtype, field = _datatype(tensor.datatype)
-    shape, count = _shape(tensor.shape)
+    shape, count = shape_of(tensor.shape)
     if not field:
         raise ValueError(f"{tensor.datatype} has no typed field: send it in raw_input_contents")
     other = [found.name for found, _ in tensor.contents.ListFields() if found.name != field]
@@ -106,10 +115,10 @@ def from_contents(tensor: WireTensor) -> Array:
     if len(values) != count:
         raise ValueError(f"{field} has {len(values)} values; shape {list(shape)} takes {count}")
     if dtype == _STRING:
-        return _reshaped(_strings(list(values), count), shape)
+        return reshaped(_strings(list(values), count), shape)
     if dtype.itemsize < 4 and dtype != _BOOL:
-        return _reshaped(_narrowed(np.fromiter(values, np.int64, count), dtype), shape)
-    return _reshaped(np.fromiter(values, dtype, count), shape)
+        return reshaped(_narrowed(np.fromiter(values, np.int64, count), dtype), shape)
+    return reshaped(np.fromiter(values, dtype, count), shape)
 
 
 def is_raw_only(array: Array) -> bool:
@@ -125,9 +134,7 @@ def head(alias: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     Raises:
         ValueError: the protocol has no datatype for it.
     """
-    name = _NAMES.get(dtype)
-    if name is None:
-        raise ValueError(f"output {alias!r} has dtype {dtype}, which Open Inference has not")
+    name = datatype_of(alias, dtype)
     tensor = ModelInferResponse.InferOutputTensor(name=alias, datatype=name, shape=shape)
     return tensor.SerializeToString()
 
@@ -150,6 +157,27 @@ def to_contents(array: Array) -> bytes:
     return InferTensorContents(**fields).SerializeToString()
 
 
+def dtype_of(datatype: str) -> np.dtype[Any]:
+    """Return the numpy dtype of a datatype; strings are objects.
+
+    Raises:
+        ValueError: the protocol has no such datatype.
+    """
+    return _datatype(datatype).dtype
+
+
+def datatype_of(alias: str, dtype: np.dtype[Any]) -> str:
+    """Return the datatype of an output.
+
+    Raises:
+        ValueError: the protocol has none for it.
+    """
+    name = _NAMES.get(dtype)
+    if name is None:
+        raise ValueError(f"output {alias!r} has dtype {dtype}, which Open Inference has not")
+    return name
+
+
 def _datatype(name: str) -> _Datatype:
     found = _DATATYPES.get(name)
     if found is None:
@@ -157,7 +185,12 @@ def _datatype(name: str) -> _Datatype:
     return found
 
 
-def _shape(sizes: Iterable[int]) -> tuple[tuple[int, ...], int]:
+def shape_of(sizes: Iterable[int]) -> tuple[tuple[int, ...], int]:
+    """Return a request's shape, and the number of elements it takes.
+
+    Raises:
+        ValueError: no tensor has such a shape.
+    """
     shape = tuple(sizes)
     if len(shape) > MAX_RANK:
         raise ValueError(f"it has {len(shape)} dimensions; at most {MAX_RANK}")
@@ -180,10 +213,10 @@ def _split(raw: bytes) -> list[bytes]:
     while position < end:
         start = position + _LENGTH.size
         if start > end:
-            raise ValueError("raw_input_contents of BYTES ends within a length")
+            raise ValueError("packed BYTES ends within a length")
         position = start + _LENGTH.unpack_from(raw, position)[0]
         if position > end:
-            raise ValueError("raw_input_contents of BYTES ends within a string")
+            raise ValueError("packed BYTES ends within a string")
         strings.append(raw[start:position])
     return strings
 
@@ -196,7 +229,12 @@ def _strings(strings: list[bytes], count: int) -> Array:
     return flat
 
 
-def _reshaped(flat: Array, shape: tuple[int, ...]) -> Array:
+def reshaped(flat: Array, shape: tuple[int, ...]) -> Array:
+    """Return elements in their shape.
+
+    Raises:
+        ValueError: numpy has no room for it.
+    """
     try:
         return flat.reshape(shape)
     except ValueError as error:

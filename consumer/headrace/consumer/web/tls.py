@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from headrace.consumer.core.certificates import Certificates
 from headrace.consumer.web.errors import refusal
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 
 
 def listening_context(certificates: Certificates) -> ssl.SSLContext:

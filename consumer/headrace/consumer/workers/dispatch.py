@@ -48,6 +48,8 @@ class Dispatcher:
         self._batching = batching
         self._options = options
         self._may_test = may_test
+        self._half_a_frame = options.max_frame_calls / 2
+        self._max_frames = options.max_frames_in_flight
         self._loop = asyncio.get_running_loop()
         self._lanes: list[Lane] = []
         self._leaving: list[Lane] = []
@@ -86,6 +88,11 @@ class Dispatcher:
         self._suspects.reverse()
         self._suspects.extend(suspects)
 
+    def recall(self, ticket: Ticket) -> None:
+        """Have no worker run what is left of a ticket, if it has not begun to."""
+        for lane in (*self._lanes, *self._leaving):
+            lane.recall(ticket)
+
     def drain(self) -> list[Ticket]:
         """Take out every call, and forget the lanes."""
         lanes = [*self._lanes, *self._leaving]
@@ -114,7 +121,7 @@ class Dispatcher:
 
     def _hand_out(self, *, may_wait: bool) -> None:
         """Give the idle workers what is queued, and a busy one a full frame."""
-        while queued := len(self._queue):
+        while queued := self._queue.calls:
             lane, sharers = self._next_lane(queued)
             if lane is None or (may_wait and self._waits_for_company(lane, queued)):
                 return
@@ -127,9 +134,7 @@ class Dispatcher:
 
         One that is busy counts only if there is half a frame of calls.
         """
-        options = self._options
-        is_full = 2 * queued >= options.max_frame_calls
-        fewest = options.max_frames_in_flight if is_full else 1
+        fewest = self._max_frames if queued >= self._half_a_frame else 1
         found, sharers = None, 0
         for lane in self._lanes:
             count = len(lane.frames)
@@ -207,7 +212,7 @@ class Dispatcher:
     def _end_linger(self) -> None:
         """Send the frame that has waited long enough."""
         self._linger = None
-        if queued := len(self._queue):
+        if queued := self._queue.calls:
             self._company.stayed_away(queued)
             self._hand_out(may_wait=False)
         self.pump()

@@ -104,6 +104,15 @@ class Frame:
             place = share.place(position - self._ends[number] + share.count)
             share.ticket.settle(place, payload, ran.faults.get(index))
 
+    def positions_of(self, ticket: Ticket) -> list[int]:
+        """Return where the calls of a ticket are in the frame."""
+        return [
+            place
+            for share, end in zip(self._shares, self._ends, strict=True)
+            if share.ticket is ticket
+            for place in range(end - share.count, end)
+        ]
+
     def unanswered(self) -> list[Share]:
         """Return the calls without an answer, each as a share of its own."""
         return [

@@ -46,6 +46,16 @@ class Run(msgspec.Struct, array_like=True, tag="run", frozen=True):
     calls: list[Calls]
 
 
+class Cancel(msgspec.Struct, array_like=True, tag="cancel", frozen=True):
+    """Nobody waits for these calls of a `Run` any more: those that have not been run need not be.
+
+    Every call of the `Run` is answered all the same.
+    """
+
+    id: int
+    positions: list[int]
+
+
 class Rebatch(msgspec.Struct, array_like=True, tag="rebatch", frozen=True):
     """Join requests by these rules from the next `Run` on."""
 
@@ -83,7 +93,7 @@ class Ran(msgspec.Struct, array_like=True, tag="ran", frozen=True):
     faults: dict[int, Fault]
 
 
-ToWorker = Load | Run | Rebatch
+ToWorker = Load | Run | Cancel | Rebatch
 FromWorker = Loaded | LoadFailed | Ran
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -11,6 +11,7 @@ from headrace.consumer.core.codes import Code
 from headrace.consumer.workers import frames
 from headrace.consumer.workers.flight import Frame, Share
 from headrace.consumer.workers.link import Link
+from headrace.consumer.workers.queue import Ticket
 
 _HUNG: Final = "it did not answer by its deadline"
 
@@ -71,6 +72,12 @@ class Lane:
             frame.watchdog = self._loop.call_at(
                 latest + self._hang_grace_seconds, self.link.kill, _HUNG
             )
+
+    def recall(self, ticket: Ticket) -> None:
+        """Have the worker not run what it has of a ticket and has not begun."""
+        for number, frame in self.frames.items():
+            if positions := frame.positions_of(ticket):
+                self.link.send(frames.Cancel(number, positions))
 
     def leave(self) -> None:
         """Have the worker end as soon as it has answered what it has."""

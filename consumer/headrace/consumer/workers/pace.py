@@ -22,6 +22,11 @@ class Pace:
         # When calls were last given out; None when none was left waiting.
         self._since: float | None = None
 
+    @property
+    def is_counting(self) -> bool:
+        """Whether calls have waited since some were given out."""
+        return self._since is not None
+
     def count(self, calls: int, now: float, *, is_backlog: bool) -> None:
         """Count a frame of so many calls; `is_backlog` says whether others wait still.
 

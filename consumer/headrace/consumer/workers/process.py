@@ -10,9 +10,9 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Final, cast
+from typing import Final
 
-from headrace.consumer.core.calls import Calls, Encoding, Fault
+from headrace.consumer.core.calls import Encoding, Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.formats.answered import Answered, joined
 from headrace.consumer.formats.avro import Avro
@@ -21,6 +21,7 @@ from headrace.consumer.formats.examples import Examples
 from headrace.consumer.formats.examples_json import ExamplesJson
 from headrace.consumer.formats.methods import Classify, Regress
 from headrace.consumer.formats.open_inference import OpenInference
+from headrace.consumer.formats.open_inference_json import OpenInferenceJson
 from headrace.consumer.formats.ordinary import Ordinary
 from headrace.consumer.formats.request import Format
 from headrace.consumer.formats.tensorflow_json import TensorFlowJson
@@ -29,8 +30,8 @@ from headrace.consumer.formats.vectorised import Vectorised
 from headrace.consumer.platforms.blank import blank_inputs
 from headrace.consumer.platforms.platform import LoadOptions, Model, Platform, PlatformError
 from headrace.consumer.workers import frames, kernel
+from headrace.consumer.workers.inbox import Inbox, Job
 
-_READ_BUFFER_BYTES: Final = 1 << 18
 _MAX_ANSWER_BYTES: Final = 1 << 28
 _FLUSH_BYTES: Final = 1 << 23
 _BLANK_RUN_SECONDS: Final = 5.0
@@ -47,15 +48,15 @@ def serve(stream: socket.socket, platform: Platform) -> None:
     """
     # A node that goes away while we write ends us like one that goes away while we read.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        reader = cast("BinaryIO", stream.makefile("rb", buffering=_READ_BUFFER_BYTES))
-        order = _read(reader)
+        inbox = Inbox(stream)
+        order = inbox.next()
         if order is None:
             return
         if not isinstance(order, frames.Load):
             raise frames.FrameError(f"expected a Load first, got {type(order).__name__}")
         batcher = _load(stream, platform, order)
         if batcher is not None:
-            _answer(stream, reader, batcher)
+            _answer(stream, inbox, batcher)
 
 
 def _load(stream: socket.socket, platform: Platform, order: frames.Load) -> Batcher | None:
@@ -80,6 +81,7 @@ def _batcher(model: Model, order: frames.Load) -> Batcher:
         Encoding.AVRO: Vectorised(Avro(order.model, order.version)),
         Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
         Encoding.OPEN_INFERENCE: Vectorised(OpenInference(order.model, order.version)),
+        Encoding.OPEN_INFERENCE_JSON: Ordinary(OpenInferenceJson(order.model, order.version)),
         Encoding.TENSORFLOW_JSON: Ordinary(TensorFlowJson(model.signatures)),
         Encoding.CLASSIFICATION: Ordinary(
             Examples(Classify(), order.model, order.version, model.signatures)
@@ -135,26 +137,38 @@ def _run_blank(model: Model, sizes: Sequence[int]) -> None:
                     model.run(name, inputs, list(signature.outputs), _BLANK_RUN_SECONDS)
 
 
-def _answer(stream: socket.socket, reader: BinaryIO, batcher: Batcher) -> None:
+def _answer(stream: socket.socket, inbox: Inbox, batcher: Batcher) -> None:
     """Answer every frame of calls until the stream ends."""
-    while (order := _read(reader)) is not None:
+    while (order := inbox.next()) is not None:
         match order:
-            case frames.Run(id=frame, calls=calls):
-                for ran in _ran(frame, calls, batcher):
+            case Job():
+                for ran in _ran(order, inbox, batcher):
                     stream.sendall(frames.encode(ran))
+                inbox.done(order)
             case frames.Rebatch(batching=batching):
                 batcher.rules = batching
             case frames.Load():
                 raise frames.FrameError("a second Load on one stream")
 
 
-def _ran(frame: int, calls: Sequence[Calls], batcher: Batcher) -> Iterator[frames.Ran]:
+def _ran(job: Job, inbox: Inbox, batcher: Batcher) -> Iterator[frames.Ran]:
     """Yield the answers to the calls of a frame."""
-    everything = range(sum(len(each.payloads) for each in calls))
-    for part in _gathered(batcher.answer(calls)):
+    everything = range(len(job.deadlines_seconds))
+    runs = batcher.answer(job.calls, job.deadlines_seconds)
+    for part in _gathered(_watching(runs, job, inbox)):
         positions = list(part.positions)
         is_whole = positions == list(everything)
-        yield frames.Ran(frame, None if is_whole else positions, part.payloads, part.faults)
+        yield frames.Ran(job.frame, None if is_whole else positions, part.payloads, part.faults)
+
+
+def _watching(runs: Iterator[Answered], job: Job, inbox: Inbox) -> Iterator[Answered]:
+    """Yield the answers of each run, with a look at what has been called off before the next."""
+    left = len(job.deadlines_seconds)
+    for run in runs:
+        yield run
+        left -= len(run.positions)
+        if left:
+            inbox.look()
 
 
 def _gathered(runs: Iterator[Answered]) -> Iterator[Answered]:
@@ -184,12 +198,3 @@ def _bounded(run: Answered) -> Answered:
                 "ask for fewer rows or outputs at once",
             )
     return Answered(run.positions, payloads, faults)
-
-
-def _read(reader: BinaryIO) -> frames.ToWorker | None:
-    """Return the next message, or None when the node has closed the stream."""
-    length = reader.read(frames.LENGTH_BYTES)
-    if not length:
-        return None
-    body = reader.read(frames.body_bytes_of(length))
-    return frames.decode_to_worker(body)

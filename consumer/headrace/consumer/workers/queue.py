@@ -96,7 +96,7 @@ class Ticket:
 
 
 class CallQueue:
-    """A queue bounded in calls and bytes, first in first out.
+    """A queue bounded in calls and bytes, first in first out; `calls` is how many wait.
 
     An empty queue takes a ticket of any size, so that no bound can make a call impossible to
     place.
@@ -108,14 +108,10 @@ class CallQueue:
         self._max_calls = max_calls
         self._max_bytes = max_bytes
         self._tickets: deque[Ticket] = deque()
-        self._calls = 0
+        self.calls = 0
         self._bytes = 0
         self._room = asyncio.Event()
         self._pace = Pace()
-
-    def __len__(self) -> int:
-        """How many calls wait."""
-        return self._calls
 
     @property
     def kept(self) -> int:
@@ -124,8 +120,8 @@ class CallQueue:
 
     def has_room(self, ticket: Ticket) -> bool:
         """Whether a ticket may be put now."""
-        return not self._calls or (
-            self._calls + ticket.count <= self._max_calls
+        return not self.calls or (
+            self.calls + ticket.count <= self._max_calls
             and self._bytes + ticket.size_bytes <= self._max_bytes
         )
 
@@ -138,14 +134,14 @@ class CallQueue:
         if not self.has_room(ticket):
             seconds = self.retry_after_seconds(time.monotonic())
             raise QueueFull(
-                f"the queue of this version is full: {self._calls} calls and {self._bytes} bytes "
+                f"the queue of this version is full: {self.calls} calls and {self._bytes} bytes "
                 f"wait (at most {self._max_calls} and {self._max_bytes}); try again in "
                 f"{seconds:.2g} s",
                 seconds,
             )
         ticket.is_queued = True
         self._tickets.append(ticket)
-        self._calls += ticket.count
+        self.calls += ticket.count
         self._bytes += ticket.size_bytes
 
     def retry_after_seconds(self, now: float) -> float:
@@ -153,7 +149,7 @@ class CallQueue:
 
         Units: `now` is monotonic seconds.
         """
-        seconds = self._pace.seconds_for(self._calls, now)
+        seconds = self._pace.seconds_for(self.calls, now)
         return min(max(seconds, _MIN_RETRY_SECONDS), _MAX_RETRY_SECONDS)
 
     async def wait_room(self) -> None:
@@ -185,8 +181,9 @@ class CallQueue:
                 self._forget(ticket)
                 if ticket.latest_seconds <= now:
                     ticket.settle_rest(EXPIRED)
-        if taken:
-            self._pace.count(max_calls - left_calls, now, is_backlog=self._calls > 0)
+        # A lone call, before and behind which nothing waits, tells nothing.
+        if taken and (self.calls or self._pace.is_counting):
+            self._pace.count(max_calls - left_calls, now, is_backlog=self.calls > 0)
         self.wake()
         return taken
 
@@ -194,7 +191,7 @@ class CallQueue:
         """Take a ticket out wherever it stands."""
         if ticket.is_queued:
             self._forget(ticket)
-            if not self._calls:
+            if not self.calls:
                 self._pace.rest()
         self._sweep()
         self.wake()
@@ -211,10 +208,10 @@ class CallQueue:
 
     def _sweep(self) -> None:
         """Let go of withdrawn tickets when they outnumber the calls that wait."""
-        if len(self._tickets) > 2 * self._calls + 64:
+        if len(self._tickets) > 2 * self.calls + 64:
             self._tickets = deque(ticket for ticket in self._tickets if ticket.is_queued)
 
     def _forget(self, ticket: Ticket) -> None:
         ticket.is_queued = False
-        self._calls -= ticket.count
+        self.calls -= ticket.count
         self._bytes -= ticket.size_bytes

@@ -80,6 +80,8 @@ class WorkerServable:
             if timer is not None:
                 timer.cancel()
             if ticket.left:
+                if ticket.is_sent:
+                    self._dispatcher.recall(ticket)
                 self._settle([ticket], EXPIRED)
         return ticket.answers()
 

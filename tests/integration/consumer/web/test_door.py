@@ -13,6 +13,7 @@ import pytest
 from headrace.consumer.core.errors import NodeError
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Phase, Readiness
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.web import HttpDoor, HttpOptions
 from headrace.schemas.records import ServableState, ServableStatus
 
@@ -36,7 +37,7 @@ async def client(
     monitor: Monitor, readiness: Readiness
 ) -> AsyncGenerator[aiohttp.ClientSession, None]:
     """A client of the open door."""
-    async with HttpDoor(monitor, readiness, OPTIONS) as door:
+    async with HttpDoor(ServingMap(), monitor, readiness, OPTIONS) as door:
         base = f"http://127.0.0.1:{door.port}"
         async with aiohttp.ClientSession(base) as session:
             yield session
@@ -159,7 +160,7 @@ async def test_version_asked_for_is_the_only_one_listed(
         ),
         ("/v1/models/m/versions/x", 400, "Malformed request: GET /v1/models/m/versions/x"),
         ("/v1/models/m/versions/-1", 400, "Malformed request: GET /v1/models/m/versions/-1"),
-        ("/v1/models", 400, "Malformed request: GET /v1/models"),
+        ("/v1/models", 400, "Missing model name in request."),
         ("/v1/nonsense", 400, "Malformed request: GET /v1/nonsense"),
         ("/", 404, "Not Found: GET /"),
         ("/metricz", 404, "Not Found: GET /metricz"),
@@ -193,7 +194,7 @@ async def test_mistake_of_our_own_fails_one_request_without_a_traceback(
             raise RuntimeError(f"secret of {model}")
 
     async with (
-        HttpDoor(Broken(), readiness, OPTIONS) as door,
+        HttpDoor(ServingMap(), Broken(), readiness, OPTIONS) as door,
         aiohttp.ClientSession(f"http://127.0.0.1:{door.port}") as client,
     ):
         assert await get(client, "/v1/models/m") == (
@@ -208,7 +209,9 @@ async def test_taken_port_is_a_reason_not_to_start(monitor: Monitor, readiness: 
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
         with pytest.raises(NodeError, match=f"HTTP port {port} is taken"):
-            await HttpDoor(monitor, readiness, replace(OPTIONS, port=port)).__aenter__()
+            await HttpDoor(
+                ServingMap(), monitor, readiness, replace(OPTIONS, port=port)
+            ).__aenter__()
 
 
 async def test_address_of_another_machine_is_refused(
@@ -216,14 +219,16 @@ async def test_address_of_another_machine_is_refused(
 ) -> None:
     """A host that is not ours is named, with the system's reason."""
     with pytest.raises(NodeError, match=r"cannot listen for HTTP on 192\.0\.2\.1:0: "):
-        await HttpDoor(monitor, readiness, replace(OPTIONS, host="192.0.2.1")).__aenter__()
+        await HttpDoor(
+            ServingMap(), monitor, readiness, replace(OPTIONS, host="192.0.2.1")
+        ).__aenter__()
 
 
 async def test_port_is_free_again_after_closing(monitor: Monitor, readiness: Readiness) -> None:
     """A node can be restarted at once."""
-    async with HttpDoor(monitor, readiness, OPTIONS) as first:
+    async with HttpDoor(ServingMap(), monitor, readiness, OPTIONS) as first:
         port = first.port
-    async with HttpDoor(monitor, readiness, replace(OPTIONS, port=port)) as second:
+    async with HttpDoor(ServingMap(), monitor, readiness, replace(OPTIONS, port=port)) as second:
         assert second.port == port
 
 
@@ -232,8 +237,12 @@ async def test_nodes_may_share_a_port_when_both_want_to(
 ) -> None:
     """And not when only one does."""
     sharing = replace(OPTIONS, shares_port=True)
-    async with HttpDoor(monitor, readiness, sharing) as first:
-        async with HttpDoor(monitor, readiness, replace(sharing, port=first.port)) as second:
+    async with HttpDoor(ServingMap(), monitor, readiness, sharing) as first:
+        async with HttpDoor(
+            ServingMap(), monitor, readiness, replace(sharing, port=first.port)
+        ) as second:
             assert second.port == first.port
         with pytest.raises(NodeError, match=f"HTTP port {first.port} is taken"):
-            await HttpDoor(monitor, readiness, replace(OPTIONS, port=first.port)).__aenter__()
+            await HttpDoor(
+                ServingMap(), monitor, readiness, replace(OPTIONS, port=first.port)
+            ).__aenter__()

@@ -14,6 +14,7 @@ import pytest
 from headrace.consumer.core.certificates import Certificates, TlsFiles
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.readiness import Phase, Readiness
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.web import HttpDoor, HttpOptions
 from tests.certificates import Authority, Identity, replace_file
 
@@ -39,7 +40,10 @@ async def listening(identity: Identity, client_ca: Path | None = None) -> AsyncG
     readiness = Readiness()
     readiness.enter(Phase.READY)
     options = HttpOptions(host="127.0.0.1", port=0, certificates=certificates)
-    async with asyncio.TaskGroup() as tasks, HttpDoor(Monitor(), readiness, options) as door:
+    async with (
+        asyncio.TaskGroup() as tasks,
+        HttpDoor(ServingMap(), Monitor(), readiness, options) as door,
+    ):
         watching = tasks.create_task(certificates.watch())
         yield f"https://127.0.0.1:{door.port}"
         watching.cancel()

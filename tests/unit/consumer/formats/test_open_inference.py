@@ -201,7 +201,7 @@ def with_parameter(name: str, **value: Value) -> ModelInferRequest:
 
 
 BAD: list[tuple[ModelInferRequest, str]] = [
-    (raw("FP32", [2], b"1234567"), "x: raw_input_contents has 7 bytes; FP32 .2. takes 8"),
+    (raw("FP32", [2], b"1234567"), "x: it has 7 packed bytes; FP32 .2. takes 8"),
     (raw("FP32", [-1], b""), "negative dimension"),
     (raw("FP32", [1] * 65, b"1234"), "65 dimensions"),
     (raw("FP32", [0, 2**62, 2**62], b""), "too large"),

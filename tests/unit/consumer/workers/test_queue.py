@@ -35,11 +35,11 @@ async def test_gives_tickets_out_in_order_and_bounded() -> None:
     """Calls leave in the order they came, as many as a frame may have."""
     queue = CallQueue(10, 100)
     tickets = put(queue, ticket(1, 1), ticket(1), ticket(1, 1), ticket(1))
-    assert len(queue) == 6
+    assert queue.calls == 6
     assert take(queue, calls=3) == tickets[:2]
     assert take(queue, calls=3) == tickets[2:]
     assert take(queue) == []
-    assert len(queue) == 0
+    assert queue.calls == 0
 
 
 async def test_bytes_bound_a_frame_but_never_block_it() -> None:
@@ -63,7 +63,7 @@ async def test_refuses_all_or_nothing_when_full(sizes: list[int]) -> None:
     queue.put(ticket(1, 1))
     with pytest.raises(QueueFull, match=r"2 calls and 2 bytes wait \(at most 2 and 100\)"):
         queue.put(ticket(*sizes))
-    assert len(queue) == 2
+    assert queue.calls == 2
 
 
 async def test_refuses_past_the_bound_of_bytes() -> None:
@@ -79,7 +79,7 @@ async def test_an_empty_queue_takes_anything() -> None:
     """No bound makes a call impossible to place."""
     queue = CallQueue(1, 1)
     queue.put(ticket(500, 500))
-    assert len(queue) == 2
+    assert queue.calls == 2
 
 
 async def test_wakes_those_who_wait_for_room() -> None:
@@ -195,7 +195,7 @@ async def test_draining_returns_what_waits() -> None:
     put(queue, gone, waits)
     queue.withdraw(gone)
     assert queue.drain() == [waits]
-    assert len(queue) == 0
+    assert queue.calls == 0
     assert queue.drain() == []
 
 
