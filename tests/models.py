@@ -22,9 +22,9 @@ is kept between test runs under a name that changes with this file.
     upper               text string [n] → upper string [n]
     sum_and_product     a, b float32 [n, 3] → sum, product float32 [n, 3]
     next_int64          x int64 [n] → y = x + 1; the signature "previous" gives y = x - 1
-    kinds               TF2: for each dtype of KINDS a signature of its name, x [n, m] → same [n, m],
-                        column [n]; pair takes a, b float32 [n, m] and gives sum, product; narrow
-                        takes x float32 [n, m] and gives same and half float16 [n, m]
+    kinds               TF2: for each dtype of KINDS a signature of its name, x [n, m] → same, its
+                        column [n]; pair: a, b float32 [n, m] → sum, product [n, m]; narrow: x
+                        float32 [n, m] → same, half float16 [n, m]
     kinds_tf1           the same, made by TensorFlow 1's builder
     total               x float32 [n] → total float32 [], which cannot be batched
     joined              text string [n] → joined string []

@@ -93,12 +93,12 @@ def guarded_port(
             await publisher.publish("half_plus_two", 1, model("half_plus_two"))
 
     asyncio.run(publish())
-    settings = {
-        "tls_certificate": node.certificate,
-        "tls_key": node.key,
-        "tls_client_ca": authority.certificate,
-    }
-    with running_node(site, **settings) as doors:
+    with running_node(
+        site,
+        tls_certificate=node.certificate,
+        tls_key=node.key,
+        tls_client_ca=authority.certificate,
+    ) as doors:
         yield doors.grpc_port, folder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import struct
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,14 +36,16 @@ class Triton:
 
     def converse(self, requests: Sequence[Mapping[str, Any]]) -> Answers:
         """Send requests on one stream; return each result or error."""
-        answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
-        self._client.start_stream(
-            lambda result, error: answers.put((result, error)), stream_timeout=PATIENCE_SECONDS
-        )
+        answers: Answers = []
+
+        def hear(result: Any, error: Any) -> None:  # noqa: ANN401 - untyped
+            answers.append((result, error))
+
+        self._client.start_stream(hear, stream_timeout=PATIENCE_SECONDS)
         for request in requests:
             self._client.async_stream_infer(**request)
         self._client.stop_stream()
-        return [answers.get_nowait() for _ in range(answers.qsize())]
+        return answers
 
     def close(self) -> None:
         """Hang up."""
@@ -87,7 +88,10 @@ class AioTriton:
 
 
 AnyTriton = Triton | AioTriton
-KINDS: Mapping[str, type[AnyTriton]] = {"tritonclient.grpc": Triton, "tritonclient.grpc.aio": AioTriton}
+KINDS: Mapping[str, type[AnyTriton]] = {
+    "tritonclient.grpc": Triton,
+    "tritonclient.grpc.aio": AioTriton,
+}
 
 
 @contextmanager
@@ -106,7 +110,7 @@ def refusal(call: Callable[..., object], *arguments: object, **options: object) 
         call(*arguments, **options)
     error = cast("Any", raised.value)
     if isinstance(error, grpc.RpcError):
-        return error.code().name, error.details() or ""  # type: ignore[attr-defined]
+        return error.code().name, error.details() or ""
     return str(error.status()).removeprefix("StatusCode."), str(error.message())
 
 

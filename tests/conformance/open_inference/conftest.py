@@ -12,6 +12,7 @@ import pytest
 from headrace.publisher import KafkaConnection
 from tests.conformance.open_inference.clients import KINDS, AnyTriton, connected
 from tests.conformance.open_inference.models import publish_all
+from tests.conformance.open_inference.rest import Ask, Rest
 from tests.conformance.open_inference.stage import Stage, staged
 from tests.e2e.rig import Site
 from tests.integration.consumer.rpc.triton import stub as stub_of
@@ -47,3 +48,11 @@ def channel(stage: Stage) -> Iterator[grpc.Channel]:
 def stub(channel: Any) -> Any:  # noqa: ANN401 - Triton's stub has no types
     """Triton's generated stub."""
     return stub_of(channel)
+
+
+@pytest.fixture(scope="session")
+def ask(stage: Stage) -> Iterator[Ask]:
+    """Plain HTTP: a verb, a path, a body of bytes or of what JSON has, headers."""
+    rest = Rest(stage.http_port)
+    yield rest.ask
+    rest.close()

@@ -26,6 +26,9 @@ PLATFORMS = {
 EVERY_KIND = ("kinds_tf1", "kinds_tf2")
 """A signature for every dtype; SavedModels of both TensorFlows."""
 
+VERSIONS = ("half_plus_two_tf1", "half_plus_two", "half_plus_two")
+"""Of the model `many`, of which 2 has the label `stable`."""
+
 
 async def publish_all(stage: Stage, folder: Path) -> None:
     """Publish what no test changes."""
@@ -44,12 +47,10 @@ async def publish_all(stage: Stage, folder: Path) -> None:
     for name, source in folders.items():
         await stage.publisher.publish(name, 1, source)
     await stage.publisher.configure(
-        ConfigChange(
-            model="many", policy=VersionPolicy(kind=PolicyKind.ALL), labels={"stable": 2}
-        )
+        ConfigChange(model="many", policy=VersionPolicy(kind=PolicyKind.ALL), labels={"stable": 2})
     )
-    for version, source in enumerate(("half_plus_two_tf1", "half_plus_two", "half_plus_two"), 1):
-        await stage.publisher.publish("many", version, model(source), wait="fleet")
+    for version, kind in enumerate(VERSIONS, 1):
+        await stage.publisher.publish("many", version, model(kind), wait="fleet")
     for name in folders:
         await stage.node.event("version.available", model=name)
 

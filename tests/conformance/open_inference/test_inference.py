@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.conformance.open_inference.clients import (
+    AnyTriton,
     X,
     Y,
-    AnyTriton,
     floats,
     half,
     message,
@@ -122,7 +122,9 @@ RESERVED: dict[str, dict[str, Any]] = {
 def test_reserved_request_parameter_is_taken(stub: Any, name: str, parameter: str) -> None:  # noqa: ANN401 - untyped
     """Reserved request parameters (Triton): a client may send them; oneof 1 to 5."""
     value = RESERVED[parameter]
-    answer = stub.ModelInfer(half(name, parameters={parameter.split()[0]: value}), timeout=30)
+    answer = stub.ModelInfer(
+        half(name, parameters={parameter.partition(" ")[0]: value}), timeout=30
+    )
     assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [2.5, 3.0, 4.5]
 
 
@@ -199,6 +201,6 @@ def test_no_rows(triton: AnyTriton, name: str) -> None:
 
 @pytest.mark.parametrize("compression", ["gzip", "deflate"])
 def test_compressed_request(triton: AnyTriton, compression: str) -> None:
-    """tritonclient's compression_algorithm."""
+    """Triton's client has compression_algorithm."""
     answer = triton.ask("infer", "tf2", inputs_of(x=X), compression_algorithm=compression)
     np.testing.assert_array_equal(answer.as_numpy("y"), Y)

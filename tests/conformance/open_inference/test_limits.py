@@ -24,7 +24,9 @@ MIB = 2**20
 OFTEN_MS = 50
 
 
-@pytest.mark.parametrize(("name", "mebibytes"), [*((name, 5) for name in HALF_PLUS_TWO), ("tf2", 40)])
+@pytest.mark.parametrize(
+    ("name", "mebibytes"), [*((name, 5) for name in HALF_PLUS_TWO), ("tf2", 40)]
+)
 def test_large_message(triton: AnyTriton, name: str, mebibytes: int) -> None:
     """Python grpc default receive is 4 MiB: raise it; in both directions."""
     x = np.arange(mebibytes * MIB // 4, dtype=np.float32).reshape(-1, 1) % 1000
@@ -57,7 +59,7 @@ def test_large_message_in_a_stream(triton: AnyTriton) -> None:
 
 
 def test_keepalive_pings_while_a_call_runs(stage: Stage) -> None:
-    """tritonclient uses HTTP/2 keepalive options: it may ping as often as it likes."""
+    """Triton's client uses HTTP/2 keepalive options: it may ping as often as it likes."""
     options = cast("Any", tritonclient.grpc).KeepAliveOptions(
         keepalive_time_ms=OFTEN_MS,
         keepalive_timeout_ms=20_000,

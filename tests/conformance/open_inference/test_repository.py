@@ -13,8 +13,8 @@ import pytest
 from headrace.publisher import RefusedByNode
 from tests.conformance.open_inference.clients import (
     PATIENCE_SECONDS,
-    Y,
     AnyTriton,
+    Y,
     floats,
     half,
     message,
@@ -159,7 +159,9 @@ def test_unload_parameter_that_is_none(
     assert index(stub)[movable, "1"] == ("READY", "")
 
 
-@pytest.mark.parametrize("method", ["RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"])
+@pytest.mark.parametrize(
+    "method", ["RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"]
+)
 def test_repository_name(stub: Any, method: str) -> None:  # noqa: ANN401 - untyped
     """1 repository_name string: there is one; so KServe's field 1 = model_name does no harm."""
     request = getattr(messages, f"{method}Request")(repository_name="tf2")

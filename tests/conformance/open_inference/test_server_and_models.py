@@ -1,10 +1,9 @@
-"""ServerLive, ServerReady, ServerMetadata, ModelReady, ModelMetadata, and what they must not say."""
+"""ServerLive, ServerReady, ServerMetadata, ModelReady, ModelMetadata, and what is not served."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -16,7 +15,8 @@ from tests.integration.consumer.rpc.triton import messages
 
 def numbers_of(encoded: bytes) -> set[int]:
     """Return the numbers of the fields in an encoded message."""
-    return {field.field_number for field in UnknownFieldSet(Empty.FromString(encoded))}
+    fields = cast("Any", UnknownFieldSet)(Empty.FromString(encoded))
+    return {field.field_number for field in fields}
 
 
 def test_server_live(triton: AnyTriton) -> None:
@@ -98,9 +98,10 @@ def test_model_config(triton: AnyTriton, name: str) -> None:
     config = triton.ask("get_model_config", name).config
     assert (config.name, config.platform) == (name, PLATFORMS[name])
     kind = config.input[0].data_type
-    assert config.input[0].DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[
-        kind
-    ].name == "TYPE_FP32"
+    assert (
+        config.input[0].DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[kind].name
+        == "TYPE_FP32"
+    )
     assert list(config.input[0].dims) == [-1, 1]
     assert [each.name for each in config.output] == ["y"]
 
@@ -148,17 +149,17 @@ def test_registering_shared_memory_is_unimplemented(triton: AnyTriton) -> None:
     assert refusal(triton.ask, "register_system_shared_memory", "r", "/r", 8)[0] == "UNIMPLEMENTED"
 
 
-def test_older_repository_service_of_mlserver_is_unimplemented(channel: grpc.Channel) -> None:
+def test_older_repository_service_of_mlserver_is_unimplemented(channel: Any) -> None:  # noqa: ANN401 - as the fixture
     """MLServer also exposes inference.model_repository.ModelRepositoryService: not here."""
     path = "/inference.model_repository.ModelRepositoryService/RepositoryIndex"
-    call: Any = channel.unary_unary(path)
+    call = channel.unary_unary(path)
     assert refusal(call, b"", timeout=30)[0] == "UNIMPLEMENTED"
 
 
-def test_bytes_that_are_no_message_are_invalid(channel: grpc.Channel) -> None:
+def test_bytes_that_are_no_message_are_invalid(channel: Any) -> None:  # noqa: ANN401 - as the fixture
     """Invalid is INVALID_ARGUMENT, for every method that reads something."""
     for method in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelInfer", "RepositoryIndex"):
-        call: Any = channel.unary_unary(f"{SERVICE}/{method}")
+        call = channel.unary_unary(f"{SERVICE}/{method}")
         assert refusal(call, b"\xff" * 9, timeout=30)[0] == "INVALID_ARGUMENT", method
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import numpy as np
@@ -33,9 +32,7 @@ UNKNOWN: dict[str, tuple[str, str, str]] = {
 
 def vector(model: str, *values: float, alias: str = "x", **fields: object) -> Any:  # noqa: ANN401 - untyped
     """Return a typed request with a vector."""
-    return with_typed(
-        message(model, **fields), alias, "FP32", [len(values)], fp32_contents=values
-    )
+    return with_typed(message(model, **fields), alias, "FP32", [len(values)], fp32_contents=values)
 
 
 @pytest.mark.parametrize("what", UNKNOWN)
@@ -97,10 +94,12 @@ def test_cancelled(stage: Stage, held: Gated) -> None:
     assert held.path
     with connected("tritonclient.grpc", stage.address) as client:
         x = inputs_of(x=np.array([1], np.float32))
-        said: list[Any] = []
-        call = client.ask(
-            "async_infer", "held", x, callback=lambda result, error: said.append((result, error))
-        )
+        said: list[tuple[Any, Any]] = []
+
+        def hear(result: Any, error: Any) -> None:  # noqa: ANN401 - untyped
+            said.append((result, error))
+
+        call = client.ask("async_infer", "held", x, callback=hear)
         call.cancel()
     ((result, error),) = said
     assert result is None
@@ -120,6 +119,6 @@ def test_full_queue(stub: Any, held: Gated) -> None:  # noqa: ANN401 - untyped
     codes = [call.code() if call.exception() else grpc.StatusCode.OK for call in calls]
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert codes.count(grpc.StatusCode.OK) >= 128
-    hint = dict(cast("Any", refused[0]).trailing_metadata())
+    hint = dict(refused[0].trailing_metadata())
     assert int(hint["retry-after"]) >= 1
     assert int(hint["grpc-retry-pushback-ms"]) >= 1

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tests.conformance.open_inference.clients import (
+    AnyTriton,
     X,
     Y,
-    AnyTriton,
     floats,
     half,
-    with_raw,
     message,
+    with_raw,
 )
 from tests.conformance.open_inference.models import EVERY_KIND, HALF_PLUS_TWO, gated
 from tests.conformance.open_inference.stage import Stage
@@ -104,12 +104,16 @@ def test_stream_of_raw_bytes(stub: Any, name: str) -> None:  # noqa: ANN401 - un
 
 def test_cancelled_stream(stage: Stage, tmp_path: Path) -> None:
     """Cancelled→CANCELLED: stop_stream(cancel_requests=True) ends what is under way."""
-    said: list[Any] = []
+    said: list[tuple[Any, Any]] = []
+
+    def hear(result: Any, error: Any) -> None:  # noqa: ANN401 - untyped
+        said.append((result, error))
+
     with gated(stage, "streamed", tmp_path / "streamed") as gate:
         gate.let_load()
         stage.run(stage.node.event("version.available", model="streamed"))
         client = sync_client(stage.address)
-        client.start_stream(lambda result, error: said.append((result, error)))
+        client.start_stream(hear)
         client.async_stream_infer("streamed", inputs_of(x=np.ones(1, np.float32)))
         client.stop_stream(cancel_requests=True)
         client.close()

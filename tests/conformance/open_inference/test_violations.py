@@ -57,10 +57,13 @@ VIOLATIONS: dict[str, tuple[Make, str]] = {
     "fewer raw entries than inputs": (pair(entries=1), "1 entries for 2 inputs"),
     "more raw entries than inputs": (pair(entries=3), "3 entries for 2 inputs"),
     "an input twice": (pair(names="aa"), "twice"),
-    "byte length below product(shape) x size": (raw("float32", "FP32", [2, 2], F4[:-4]), "12 bytes"),
+    "byte length below product(shape) x size": (
+        raw("float32", "FP32", [2, 2], F4[:-4]),
+        "12 packed bytes",
+    ),
     "byte length above product(shape) x size": (raw("float32", "FP32", [2, 2], F4 + b"!"), "17"),
-    "no raw bytes for a shape": (raw("float32", "FP32", [2, 2], b""), "0 bytes"),
-    "raw bytes for an empty shape": (raw("float32", "FP32", [0, 2], F4), "16 bytes"),
+    "no raw bytes for a shape": (raw("float32", "FP32", [2, 2], b""), "0 packed bytes"),
+    "raw bytes for an empty shape": (raw("float32", "FP32", [0, 2], F4), "16 packed bytes"),
     "BOOL byte other than 0 and 1": (raw("bool", "BOOL", [1, 2], b"\x01\x02"), "0 and 1"),
     "BYTES cut within a length": (raw("string", "BYTES", [1, 1], b"\x01\x00"), "length"),
     "BYTES cut within an element": (raw("string", "BYTES", [1, 1], prefixed(b"ab")[:-1]), "string"),
@@ -84,7 +87,10 @@ VIOLATIONS: dict[str, tuple[Make, str]] = {
     "INT8 value out of range": (typed("int8", "INT8", [1, 1], int_contents=[128]), "range"),
     "INT16 value out of range": (typed("int16", "INT16", [1, 1], int_contents=[-32769]), "range"),
     "UINT8 value out of range": (typed("uint8", "UINT8", [1, 1], uint_contents=[256]), "range"),
-    "UINT16 value out of range": (typed("uint16", "UINT16", [1, 1], uint_contents=[65536]), "range"),
+    "UINT16 value out of range": (
+        typed("uint16", "UINT16", [1, 1], uint_contents=[65536]),
+        "range",
+    ),
     "no contents at all": (typed("float32", "FP32", [1, 1]), "values"),
     "missing input": (pair(names="a", entries=1), "missing: b"),
     "unexpected input": (pair(names="abc", entries=3), "unexpected: c"),
@@ -101,29 +107,35 @@ def test_violation(stub: Any, name: str, violation: str) -> None:  # noqa: ANN40
     assert words in message_
 
 
+WRONG: dict[str, tuple[str, str, list[int], int]] = {
+    "bytes": ("x", "FP32", [2, 1], 4),
+    "datatype": ("x", "FP64", [1, 1], 8),
+    "name": ("z", "FP32", [1, 1], 4),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
 @pytest.mark.parametrize("name", HALF_PLUS_TWO)
-@pytest.mark.parametrize(
-    ("input_", "datatype", "shape", "size"),
-    [
-        ("x", "FP32", [2, 1], 4),
-        ("x", "FP64", [1, 1], 8),
-        ("z", "FP32", [1, 1], 4),
-        ("x", "FP32", [1, 2], 8),
-    ],
-    ids=["bytes", "datatype", "name", "shape"],
-)
-def test_violation_on_every_platform(
-    stub: Any,  # noqa: ANN401 - untyped
-    name: str,
-    input_: str,
-    datatype: str,
-    shape: list[int],
-    size: int,
-) -> None:
+def test_violation_on_every_platform(stub: Any, name: str, what: str) -> None:  # noqa: ANN401 - untyped
     """Bad tensor INVALID_ARGUMENT."""
-    request = with_raw(message(name), input_, datatype, shape, bytes(size))
-    code, words = refusal(stub.ModelInfer, request, timeout=30)
-    assert code == "INVALID_ARGUMENT", words
+    alias, datatype, shape, size = WRONG[what]
+    request = with_raw(message(name), alias, datatype, shape, bytes(size))
+    assert refusal(stub.ModelInfer, request, timeout=30)[0] == "INVALID_ARGUMENT"
+
+
+def test_shape_that_is_not_the_models(stub: Any) -> None:  # noqa: ANN401 - untyped
+    """Bad tensor INVALID_ARGUMENT; of a SavedModel, the graph says what is bad."""
+    packed = struct.pack("<2f", 1, 2)
+    for name in ("onnx", "python"):
+        request = with_raw(message(name), "x", "FP32", [1, 2], packed)
+        assert refusal(stub.ModelInfer, request, timeout=30)[0] == "INVALID_ARGUMENT"
+    for name in ("tf1", "tf2"):
+        request = with_raw(message(name), "x", "FP32", [1, 2], packed)
+        answer = stub.ModelInfer(request, timeout=30)
+        assert list(answer.raw_output_contents) == [struct.pack("<2f", 2.5, 3)]
+    for name in EVERY_KIND:
+        request = with_raw(message(name, signature="float32"), "x", "FP32", [2], packed)
+        assert refusal(stub.ModelInfer, request, timeout=30)[0] == "INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize("name", EVERY_KIND)
