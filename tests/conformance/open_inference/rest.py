@@ -23,9 +23,6 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
-Ask = Callable[..., Answer]
-
-
 class Rest:
     """A connection to a node."""
 
