@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+import socket
 from typing import Any, cast
 
-import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc  # type: ignore[import-untyped]
@@ -21,7 +20,6 @@ from tests.conformance.open_inference.stage import Stage
 from tests.integration.consumer.rpc.triton import inputs_of, sync_client
 
 MIB = 2**20
-OFTEN_MS = 50
 
 
 @pytest.mark.parametrize(
@@ -58,44 +56,47 @@ def test_large_message_in_a_stream(triton: AnyTriton) -> None:
     assert (result.as_numpy("y") == 2.5).all()
 
 
-def test_keepalive_pings_while_a_call_runs(stage: Stage) -> None:
-    """Triton's client uses HTTP/2 keepalive options: it may ping as often as it likes."""
+def test_keepalive_of_tritons_client(stage: Stage) -> None:
+    """Triton's client uses HTTP/2 keepalive options: it may ping as often as it can."""
     options = cast("Any", tritonclient.grpc).KeepAliveOptions(
-        keepalive_time_ms=OFTEN_MS,
+        keepalive_time_ms=50,
         keepalive_timeout_ms=20_000,
         keepalive_permit_without_calls=True,
         http2_max_pings_without_data=0,
     )
     client = sync_client(stage.address, keepalive_options=options)
     try:
-        # Long enough for twenty pings; a server that counts strikes hangs up after the third.
-        seconds = inputs_of(seconds=np.array([1.0], np.float32))
-        assert client.infer("sleepy", seconds).as_numpy("seconds").tolist() == [1.0]
+        # gRPC sends one ping a second. A server that counts strikes hangs up at the fourth.
+        seconds = inputs_of(seconds=np.array([4.5], np.float32))
+        assert client.infer("sleepy", seconds).as_numpy("seconds").tolist() == [4.5]
     finally:
         client.close()
 
 
-def test_keepalive_pings_without_calls(stage: Stage) -> None:
-    """Allow pings without data."""
-    arguments = [
-        ("grpc.keepalive_time_ms", OFTEN_MS),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
-    left: Future[grpc.ChannelConnectivity] = Future()
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS, PING, GOAWAY = 4, 6, 7
+ACK = 1
 
-    def watch(state: grpc.ChannelConnectivity) -> None:
-        if connected.done() and state is not grpc.ChannelConnectivity.READY and not left.done():
-            left.set_result(state)
-        if state is grpc.ChannelConnectivity.READY and not connected.done():
-            connected.set_result(state)
 
-    connected: Future[grpc.ChannelConnectivity] = Future()
-    with grpc.insecure_channel(stage.address, arguments) as channel:
-        channel.subscribe(watch, try_to_connect=True)
-        connected.result(20)
-        # Nothing happens for twenty pings: a server that counts strikes hangs up after the third.
-        with pytest.raises(TimeoutError):
-            left.result(1.0)
-        channel.unsubscribe(watch)
+def frame(kind: int, payload: bytes = b"", flags: int = 0) -> bytes:
+    """Return an HTTP/2 frame of the connection itself."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + bytes(4) + payload
+
+
+def test_pings_without_data(stage: Stage) -> None:
+    """Allow pings without data: every one is answered, and the connection stays."""
+    payloads = [number.to_bytes(8, "big") for number in range(100)]
+    with (
+        socket.create_connection(("127.0.0.1", stage.grpc_port), timeout=20) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        connection.sendall(PREFACE + frame(SETTINGS))
+        for payload in payloads:
+            connection.sendall(frame(PING, payload))
+            while True:
+                head = answers.read(9)
+                received = answers.read(int.from_bytes(head[:3], "big"))
+                assert head[3] != GOAWAY, received
+                if head[3] == PING and head[4] & ACK:
+                    break
+            assert received == payload
