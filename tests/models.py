@@ -19,7 +19,7 @@ is kept between test runs under a name that changes with this file.
     hostile             like half_plus_two_tf1, and aborts the process when it is loaded
     vocabulary          word string [n] → id int64 [n], by a table with an asset file
     warmed              half_plus_two with a good recorded request
-    badly_warmed        half_plus_two with a recorded request of the wrong shape
+    badly_warmed        picky with a recorded request that it raises at
     wrongly_warmed      half_plus_two with a recording that is no TFRecord file
     no_signature        a SavedModel that exports nothing
 """
@@ -307,8 +307,8 @@ def warmed(tf: TF, folder: Path) -> None:
 
 def badly_warmed(tf: TF, folder: Path) -> None:
     """A recorded request that fails."""
-    half_plus_two(tf, folder)
-    _record(tf, folder, [[1.0, 2.0]])
+    picky(tf, folder)
+    _record(tf, folder, [[1000.0]])
 
 
 def wrongly_warmed(tf: TF, folder: Path) -> None:

@@ -8,7 +8,7 @@ Unloading is the end of the process.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -26,7 +26,7 @@ from headrace.consumer.platforms.platform import (
     Signature,
     TensorSpec,
 )
-from headrace.consumer.platforms.session_run import SessionRun, has_loop
+from headrace.consumer.platforms.session_run import Session, SessionRun, has_loop
 from headrace.protos.tensorflow_pb2 import SignatureDef, TensorInfo
 from headrace.protos.tensorflow_serving_pb2 import SignatureDefMap
 
@@ -38,22 +38,6 @@ _INIT_SIGNATURE: Final = "__saved_model_init_op"
 _WARM_UP: Final = Path("assets.extra", "tf_serving_warmup_requests")
 _PREAMBLES: Final = ("Graph execution error:",)
 _MAX_MESSAGE: Final = 1000
-
-
-class _Graph(Protocol):
-    """What of `tf.Graph` is used here."""
-
-    def get_tensor_by_name(self, name: str) -> object: ...
-
-
-class _Session(Protocol):
-    """What of `tf.compat.v1.Session` is used here."""
-
-    graph: _Graph
-
-    def make_callable(
-        self, fetches: Sequence[object], feed_list: Sequence[object], *, accept_options: bool
-    ) -> Callable[..., list[object]]: ...
 
 
 class _OpError(Protocol):
@@ -70,7 +54,7 @@ class SavedModel:
     """
 
     def __init__(
-        self, path: Path, session: _Session, definitions: SignatureDefMap, *, may_loop: bool
+        self, path: Path, session: Session, definitions: SignatureDefMap, *, may_loop: bool
     ) -> None:
         self._path = path
         self._session = session
@@ -121,16 +105,13 @@ class SavedModel:
 
     def _make_run(self, key: tuple[str, tuple[str, ...]]) -> SessionRun:
         signature, outputs = key
-        definition, graph = self._definitions[signature], self._session.graph
-        made = self._session.make_callable(
-            [graph.get_tensor_by_name(definition.outputs[alias].name) for alias in outputs],
-            [
-                graph.get_tensor_by_name(definition.inputs[alias].name)
-                for alias in self._feeds[signature]
-            ],
-            accept_options=True,
+        definition = self._definitions[signature]
+        self._runs[key] = run = SessionRun(
+            self._session,
+            [definition.inputs[alias].name for alias in self._feeds[signature]],
+            [definition.outputs[alias].name for alias in outputs],
+            may_loop=self._may_loop,
         )
-        self._runs[key] = run = SessionRun(made, may_loop=self._may_loop)
         return run
 
 

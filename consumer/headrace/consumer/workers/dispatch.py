@@ -14,6 +14,7 @@ from typing import Final
 from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.workers import frames
+from headrace.consumer.workers.company import MAX_WAIT_SECONDS, Company
 from headrace.consumer.workers.flight import Frame, Share
 from headrace.consumer.workers.link import Link
 from headrace.consumer.workers.options import WorkerOptions
@@ -43,6 +44,7 @@ class Dispatcher:
         self._next_frame = 0
         self._suspects: deque[Share] = deque()
         self._linger: asyncio.TimerHandle | None = None
+        self._company = Company()
         self.has_answered = False
 
     @property
@@ -170,21 +172,27 @@ class Dispatcher:
 
     def _waits_for_company(self) -> bool:
         """Whether an idle worker should wait for more calls before it gets the next frame."""
-        timeout = self._batching.timeout_micros
-        if not timeout or self._frames or len(self._queue) >= self._batching.max_rows:
+        queued, timeout_micros = len(self._queue), self._batching.timeout_micros
+        if timeout_micros:
+            wanted, seconds = self._batching.max_rows, timeout_micros / 1e6
+        else:
+            wanted, seconds = self._company.wanted, MAX_WAIT_SECONDS
+        if self._frames or queued >= wanted:
             self._stop_lingering()
+            self._company.came(queued)
             return False
         if self._linger is None:
-            self._linger = self._loop.call_later(timeout / 1e6, self._end_linger)
+            self._linger = self._loop.call_later(seconds, self._end_linger)
         return True
 
     def _end_linger(self) -> None:
         """Send the frame that has waited long enough."""
+        self._linger = None
         if self._link is not None and len(self._queue) and not self._frames:
+            self._company.stayed_away(len(self._queue))
             shares = self._next_calls()
             if shares:
                 self._send(self._link, shares)
-        self._linger = None
         self.pump()
 
     def _stop_lingering(self) -> None:
