@@ -27,7 +27,7 @@ _MODULES: Final = {
     "control_replay": "benchmarks.replay",
     "unload_memory": "benchmarks.unload_memory",
     "swaps_under_load": "benchmarks.swaps_under_load",
-    "grpc_throughput": "benchmarks.grpc_throughput",
+    "grpc_throughput": "benchmarks.grpc",
     "kafka_throughput": "benchmarks.kafka.throughput",
     "kafka_latency": "benchmarks.kafka.latency",
     "kafka_growth": "benchmarks.kafka.growth",

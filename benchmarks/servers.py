@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -106,3 +107,12 @@ def _ready_node(fleet: Fleet, name: str) -> NodeView | None:
     found = fleet.nodes.get(name)
     is_ready = found is not None and found.is_ready and found.is_live(time.time_ns() // 1_000_000)
     return found if is_ready else None
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody uses yet."""
+    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [each.getsockname()[1] for each in taken]
+    for each in taken:
+        each.close()
+    return ports
