@@ -15,10 +15,20 @@ import numpy as np
 from benchmarks import h2load, models, profile
 from benchmarks.children import running
 from benchmarks.h2load import Shape, Target
-from benchmarks.measurement import Bench, BenchmarkError, Json, Measured, medians_of
+from benchmarks.measurement import Bench, BenchmarkError, Json, Measured
 from benchmarks.predict_wire import Floats
 from benchmarks.rpc import peers
-from benchmarks.rpc.rounds import Subject, asked, calibrated, measured, pids_below, pids_of_node
+from benchmarks.rpc.rounds import (
+    Subject,
+    asked,
+    calibrated,
+    measured,
+    medians,
+    pids_below,
+    pids_of_node,
+    rounds_of,
+    seconds_of,
+)
 from benchmarks.rpc.wires import INFER, PREDICT, Unanswered
 from benchmarks.servers import Node, broker, node
 from headrace.publisher.models import ModelPublisher
@@ -70,15 +80,15 @@ async def run(bench: Bench) -> Measured:
         await asked(bench.folder, PREDICT, serving.grpc_endpoint, request, _Y)
     parameters = {
         "shapes": [str(shape) for shape in _SHAPES],
-        "rounds": bench.size(5, 1),
-        "seconds_per_round": _seconds(bench),
+        "rounds": rounds_of(bench),
+        "seconds_per_round": seconds_of(bench),
         "request_bytes": len(request),
         "answer_bytes": target.answer_bytes,
         "profiled_shape": str(_PROFILED),
         "peers": peers.versions(),
         "not_measured": absent,
     }
-    return Measured(parameters=parameters, runs=runs, medians=_medians(runs) | notes)
+    return Measured(parameters=parameters, runs=runs, medians=medians(runs) | notes)
 
 
 async def _open_inference(bench: Bench, serving: Node, absent: dict[str, str]) -> list[Subject]:
@@ -118,12 +128,12 @@ async def _take_turns(
     runs: list[Json] = []
     for shape in _SHAPES:
         calls: dict[str, int] = {}
-        for number in range(bench.size(5, 1)):
+        for number in range(rounds_of(bench)):
             bench.tell(f"{shape}, round {number + 1}")
             for subject in (each for each in subjects if each.name not in absent):
                 try:
                     if subject.name not in calls:
-                        seconds = _seconds(bench)
+                        seconds = seconds_of(bench)
                         calls[subject.name] = await calibrated(
                             subject, shape, seconds, _FIRST_CALLS
                         )
@@ -134,10 +144,6 @@ async def _take_turns(
                     bench.tell(f"{subject.name}: {error}")
                     absent[subject.name] = str(error)
     return [figures for figures in runs if figures["subject"] not in absent]
-
-
-def _seconds(bench: Bench) -> int:
-    return bench.size(3, 1)
 
 
 async def _profile(bench: Bench, node_pid: int, target: Target) -> Json:
@@ -156,11 +162,3 @@ async def _profile(bench: Bench, node_pid: int, target: Target) -> Json:
         lambda: h2load.load(target, _PROFILED, calls),
     )
     return {"node_profile_percent": shares}
-
-
-def _medians(runs: Sequence[Json]) -> Json:
-    found: Json = {}
-    for shape, subject in dict.fromkeys((run["shape"], run["subject"]) for run in runs):
-        same = [run for run in runs if (run["shape"], run["subject"]) == (shape, subject)]
-        found.setdefault(shape, {})[subject] = medians_of(same, 4)
-    return {"shapes": found}

@@ -4,7 +4,8 @@ At a *rate*, calls arrive at random moments that do not depend on the server, as
 callers do, and latency counts from the moment at which a call was due. That a late client is
 charged too is on purpose; how late it was is in the figures.
 
-`python -m benchmarks.rpc.caller ORDER` says what became of the calls as JSON.
+`python -m benchmarks.rpc.caller ORDER` says `{}` when it begins, and then what became of the
+calls, as JSON.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class Caller:
 
     def run(self) -> Json:
         """Call until the time is over and every call has ended."""
-        order, began = self._order, time.monotonic()
+        order, began, cpu_before = self._order, time.monotonic(), time.process_time()
         self._counts_from = began + order.settle_seconds
         last_due = self._counts_from + order.seconds
         arrivals = _arrivals(order, began)
@@ -130,10 +131,8 @@ class Caller:
             self._exchange(now, min(next_due, now + 0.05) if now < last_due else now + 0.05)
         for connection in self._connections:
             connection.close()
-        return self._tally.figures(order.seconds) | {
-            "client_cpu_seconds": round(time.process_time(), 3),
-            "client_cpu_percent": round(100 * time.process_time() / (time.monotonic() - began)),
-        }
+        cpu_share = (time.process_time() - cpu_before) / (time.monotonic() - began)
+        return self._tally.figures(order.seconds) | {"client_cpu_percent": round(100 * cpu_share)}
 
     def _call(self, due: float, now: float) -> None:
         self._inside += 1
@@ -189,6 +188,7 @@ def main(order: Order) -> None:
     caller = Caller(order)
     # A pause of ours would count as the server's.
     gc.disable()
+    print(json.dumps({}), flush=True)
     print(json.dumps(caller.run()), flush=True)
 
 

@@ -79,9 +79,7 @@ def _adapt(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def _running(
-    bench: Bench, name: str, command: Sequence[str]
-) -> AsyncGenerator[Child, None]:
+async def _running(bench: Bench, name: str, command: Sequence[str]) -> AsyncGenerator[Child, None]:
     """Run a peer; how it ends is its own business, but none of its processes stays."""
     async with running_program(
         name.lower(), command, bench.folder, grace_seconds=_GRACE_SECONDS

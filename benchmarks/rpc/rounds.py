@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from benchmarks import h2load, proc
 from benchmarks.children import Child
 from benchmarks.h2load import Shape, Target
 from benchmarks.kafka.processor_time import ELSEWHERE, Pids, ProcessorTime
-from benchmarks.measurement import Json
+from benchmarks.measurement import Bench, Json, medians_of
 from benchmarks.predict_wire import Floats
 from benchmarks.rpc.wires import Wire, ask_and_check
 
@@ -57,6 +57,41 @@ async def measured(subject: Subject, shape: Shape, calls: int) -> Json:
         "cpu_elsewhere_percent": round(100 * elsewhere / loaded.seconds),
         **per_1000(used | {CLIENT: loaded.client_cpu_seconds}, calls),
     }
+
+
+async def take_turns(
+    bench: Bench, subjects: Sequence[Subject], shapes: Sequence[Shape], first_calls: int
+) -> list[Json]:
+    """Let each subject have a round, several times over, in each shape."""
+    runs: list[Json] = []
+    for shape in shapes:
+        calls = {
+            each.name: await calibrated(each, shape, seconds_of(bench), first_calls)
+            for each in subjects
+        }
+        for number in range(rounds_of(bench)):
+            bench.tell(f"{shape}, round {number + 1}")
+            runs += [await measured(each, shape, calls[each.name]) for each in subjects]
+    return runs
+
+
+def medians(runs: Sequence[Json]) -> Json:
+    """Return medians by shape and subject."""
+    found: Json = {}
+    for shape, subject in dict.fromkeys((run["shape"], run["subject"]) for run in runs):
+        same = [run for run in runs if (run["shape"], run["subject"]) == (shape, subject)]
+        found.setdefault(shape, {})[subject] = medians_of(same, 4)
+    return {"shapes": found}
+
+
+def rounds_of(bench: Bench) -> int:
+    """Return how many rounds each subject has in each shape."""
+    return bench.size(5, 1)
+
+
+def seconds_of(bench: Bench) -> int:
+    """Return how long a round is to take."""
+    return bench.size(3, 1)
 
 
 def per_1000(used: Mapping[str, float], calls: int) -> Json:
