@@ -16,6 +16,7 @@ from headrace.cli.broker import EmbeddedBroker
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.fleet import Fleet, NodeView, status_reader
 from headrace.publisher.topics import ensure_topics
+from headrace.schemas.records import NodeStatus
 from headrace.schemas.topics import Topics, specs
 
 _NODE: Final = "benchmark"
@@ -30,6 +31,7 @@ class Node:
 
     child: Child
     grpc_endpoint: str
+    http_endpoint: str
 
     @property
     def pid(self) -> int:
@@ -82,13 +84,14 @@ async def node(
     }
     arguments = [part for flag, value in given.items() for part in (f"--{flag}", value)]
     async with running("headrace.consumer", arguments, bench.folder) as child:
-        yield Node(child, await _ready_endpoint(name, child, connection, topics))
+        said = await _ready(name, child, connection, topics)
+        yield Node(child, said.grpc_endpoint, said.http_endpoint)
 
 
-async def _ready_endpoint(
+async def _ready(
     name: str, child: Child, connection: KafkaConnection, topics: Topics
-) -> str:
-    """Return where the node answers gRPC, once it is ready.
+) -> NodeStatus:
+    """Return what the node says of itself, once it is ready.
 
     Raises:
         BenchmarkError: it ended, or is not ready in time.
@@ -99,7 +102,7 @@ async def _ready_endpoint(
             child.check_running()
             view = await reader.wait_for(lambda fleet: _ready_node(fleet, name), _LOOK_SECONDS)
             if view is not None and view.heartbeat is not None:
-                return view.heartbeat.grpc_endpoint
+                return view.heartbeat
     raise BenchmarkError(f"the node is not ready after {_READY_SECONDS:g} s")
 
 
