@@ -37,7 +37,17 @@ _MODULES: Final = {
     "kafka_latency": "benchmarks.kafka.latency",
     "kafka_growth": "benchmarks.kafka.growth",
 }
-_GROUPS: Final = {"kafka": ("kafka_throughput", "kafka_latency", "kafka_growth")}
+_GROUPS: Final = {
+    "grpc": (
+        "grpc_throughput",
+        "grpc_large",
+        "grpc_latency",
+        "grpc_overload",
+        "grpc_shared_port",
+        "core_throughput",
+    ),
+    "kafka": ("kafka_throughput", "kafka_latency", "kafka_growth"),
+}
 _REPORT: Final = "report"
 _EXPECTED: Final = (BenchmarkError, BrokerError, PublisherError)
 

@@ -39,7 +39,9 @@ ECHO: Final = "grpc.aio echo"
 _MODEL: Final = "half_plus_two"
 _X: Final[Floats] = np.array([1.0, 2.0, 5.0], np.float32)
 _Y: Final[Floats] = np.array([2.5, 3.0, 4.5], np.float32)
-_SHAPES: Final = (Shape(1, 1), Shape(4, 16), Shape(8, 32))
+SINGLE: Final = Shape(1, 1)
+"""A single caller, who asks again when there is an answer."""
+_SHAPES: Final = (SINGLE, Shape(4, 16), Shape(8, 32))
 _PROFILED: Final = _SHAPES[1]
 _FIRST_CALLS: Final = 1000
 _PEERS: Final[Mapping[str, peers.Serving]] = {
