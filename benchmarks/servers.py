@@ -64,7 +64,8 @@ async def node(
 ) -> AsyncGenerator[Node, None]:
     """Run a node on free ports; it is ready when the context begins.
 
-    Its settings are the defaults, but for `topics` and `settings`, which are flags by name.
+    Its settings are the defaults, but for `topics` and `settings`, which are flags by name; a
+    switch has no value, which is the empty one.
     """
     topics = topics or Topics()
     given = {
@@ -82,7 +83,7 @@ async def node(
         "dead-letter-topic": topics.dead_letters,
         **(settings or {}),
     }
-    arguments = [part for flag, value in given.items() for part in (f"--{flag}", value)]
+    arguments = [part for flag, value in given.items() for part in (f"--{flag}", value) if part]
     async with running("headrace.consumer", arguments, bench.folder) as child:
         said = await _ready(name, child, connection, topics)
         yield Node(child, said.grpc_endpoint, said.http_endpoint)

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from benchmarks.measurement import Json, percentile
 from benchmarks.predict_wire import framed
@@ -54,6 +54,11 @@ class Order:
     def to_json(self) -> str:
         """Return it as an argument of the program."""
         return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the order of an argument."""
+        return cls(**json.loads(text))
 
 
 @dataclass(slots=True)
@@ -193,4 +198,4 @@ def main(order: Order) -> None:
 
 
 if __name__ == "__main__":
-    main(Order(**json.loads(sys.argv[1])))
+    main(Order.from_json(sys.argv[1]))

@@ -59,6 +59,7 @@ class Stand:
             clock = ProcessorTime(pids_of_node(self.serving.pid) | {"client": [caller.pid]})
             found = await caller.next_message()
             used = clock.used()
+            await caller.finish()
         calls = sum(found["statuses"].values())
         seconds = order.seconds + order.settle_seconds
         elsewhere = round(100 * used.pop(ELSEWHERE) / seconds)

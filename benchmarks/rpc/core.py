@@ -43,6 +43,7 @@ async def run(bench: Bench) -> Measured:
             found = await child.next_message()
             bench.tell(f"{found['part']}: {found['calls_per_second']:,} calls/s")
             runs.append(found)
+        await child.finish()
     parameters = {
         "concurrency": core_loop.CONCURRENCY,
         "rounds": rounds,
@@ -63,6 +64,7 @@ async def _profile(bench: Bench) -> Json:
         await child.next_message()
         output = bench.folder / "core-profile"
         lines = await profile.samples(py_spy, child.pid, output, child.next_message)
+        await child.finish()
     return {"profile_percent": profile.by_owner(lines, _OWNERS)}
 
 

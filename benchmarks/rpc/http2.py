@@ -174,7 +174,7 @@ class Connection:
 
 
 class _Headers:
-    """The header block of each call: spelt out and remembered by the first, referred to by others."""
+    """The header block of each call: spelt out by the first, referred to by the others."""
 
     def __init__(self, endpoint: str, path: str) -> None:
         remembered = (

@@ -60,7 +60,7 @@ async def run(bench: Bench) -> Measured:
         "seconds_per_round": order.seconds,
         "settle_seconds": order.settle_seconds,
     }
-    return Measured(parameters=parameters, runs=runs, medians=_medians(runs))
+    return Measured(parameters=parameters, runs=runs, medians=medians(runs))
 
 
 async def _take_turns(stand: Stand) -> list[Json]:
@@ -82,7 +82,8 @@ async def _take_turns(stand: Stand) -> list[Json]:
     return runs
 
 
-def _medians(runs: Sequence[Json]) -> Json:
+def medians(runs: Sequence[Json]) -> Json:
+    """Return medians by number of models and rate."""
     found: Json = {}
     for count, load in dict.fromkeys((run["models"], run["load"]) for run in runs):
         same = [run for run in runs if (run["models"], run["load"]) == (count, load)]

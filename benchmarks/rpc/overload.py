@@ -51,7 +51,7 @@ async def run(bench: Bench) -> Measured:
         "seconds_per_round": order.seconds,
         "settle_seconds": order.settle_seconds,
     }
-    return Measured(parameters=parameters, runs=runs, medians=_medians(runs))
+    return Measured(parameters=parameters, runs=runs, medians=medians(runs))
 
 
 async def _take_turns(stand: Stand, connections: int) -> list[Json]:
@@ -72,7 +72,7 @@ async def _take_turns(stand: Stand, connections: int) -> list[Json]:
     return runs
 
 
-def _medians(runs: Sequence[Json]) -> Json:
+def medians(runs: Sequence[Json]) -> Json:
     """Return medians by model, connections and factor; factor 0 is the peak itself."""
     found: Json = {}
     keys = dict.fromkeys((run["model"], run["connections"], run["factor"]) for run in runs)

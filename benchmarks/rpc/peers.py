@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks import infer_wire, proc, venvs
 from benchmarks.children import Child, running_program
+from benchmarks.h2load import Target
 from benchmarks.kafka.mlserver import settings
 from benchmarks.measurement import Bench, BenchmarkError
 from benchmarks.predict_wire import Floats
@@ -58,7 +59,8 @@ async def mlserver(bench: Bench, x: Floats, y: Floats) -> AsyncGenerator[Subject
     endpoint = await asyncio.to_thread(settings.write, folder, {})
     command = [str(program), "start", str(folder)]
     async with _running(bench, MLSERVER, command) as child:
-        yield await _ready(bench, MLSERVER, child, endpoint, x, y)
+        target = await _ready(bench, child, endpoint, x=x, y=y)
+        yield Subject(MLSERVER, target, pids_below(child, "server"))
 
 
 @asynccontextmanager
@@ -70,7 +72,8 @@ async def pytriton(bench: Bench, x: Floats, y: Floats) -> AsyncGenerator[Subject
     command = [*program, *map(str, ports)]
     async with _running(bench, PYTRITON, command) as child:
         endpoint = f"127.0.0.1:{ports[1]}"
-        yield await _ready(bench, PYTRITON, child, endpoint, x[np.newaxis], y)
+        target = await _ready(bench, child, endpoint, x=x[np.newaxis], y=y)
+        yield Subject(PYTRITON, target, pids_below(child, "server"))
 
 
 def _adapt(folder: Path) -> None:
@@ -97,9 +100,7 @@ async def _running(bench: Bench, name: str, command: Sequence[str]) -> AsyncGene
                     os.kill(pid, signal.SIGKILL)
 
 
-async def _ready(
-    bench: Bench, name: str, child: Child, endpoint: str, x: Floats, y: Floats
-) -> Subject:
+async def _ready(bench: Bench, child: Child, endpoint: str, *, x: Floats, y: Floats) -> Target:
     """Ask until the answer is right.
 
     Raises:
@@ -110,10 +111,8 @@ async def _ready(
     while True:
         child.check_running()
         try:
-            target = await asked(bench.folder, INFER, endpoint, request, y)
+            return await asked(bench.folder, INFER, endpoint, request, y)
         except BenchmarkError as error:
             if time.monotonic() > deadline:
                 raise BenchmarkError(f"after {_READY_SECONDS:g} s: {error}") from error
             await asyncio.sleep(_LOOK_SECONDS)
-        else:
-            return Subject(name, target, pids_below(child, "server"))

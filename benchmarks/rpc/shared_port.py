@@ -48,7 +48,7 @@ async def run(bench: Bench) -> Measured:
     h2load.find()
     folder = (await models.build(bench.folder, _MODEL))[_MODEL]
     grpc, http = free_ports(2)
-    shared = {"share-port": "true", "grpc-port": str(grpc), "http-port": str(http)}
+    shared = {"share-port": "", "grpc-port": str(grpc), "http-port": str(http)}
     async with broker() as connection, AsyncExitStack() as stack:
         nodes: dict[str, Node] = {}
         for name, settings in {"alone": {}, "first": shared, "second": shared}.items():
