@@ -73,7 +73,7 @@ def _half_plus_two_slow(folder: Path) -> None:
     module.steps = tf.Variable(tf.linspace(0.0, 1.0, _SLOW_STEPS))
     spec = [tf.TensorSpec([None], tf.float32, name="x")]
 
-    def run(x: object) -> dict[str, object]:
+    def run(x: Any) -> dict[str, object]:  # noqa: ANN401 - TensorFlow has no types
         # As much for each value however many there are, so that batches save nothing.
         work = tf.reduce_mean(tf.math.sin(tf.expand_dims(x, 1) * module.steps), axis=1)
         return {"y": 0.5 * x + 2.0 + 1e-9 * work}

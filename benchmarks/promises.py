@@ -134,7 +134,7 @@ _PROMISES: Final[tuple[tuple[str, str, Judge], ...]] = (
                 grpc.NODE,
                 grpc.ECHO,
                 0.75,
-                "many callers get at least 0.75 times as many Predict answers as from an empty echo",
+                "many callers get at least 0.75 times as many gRPC answers as from an empty echo",
             ),
             (grpc.NODE, peers.MLSERVER, 1.75, "and at least 1.75 times as many as from MLServer"),
             (grpc.NODE, peers.PYTRITON, 1.75, "and at least 1.75 times as many as from PyTriton"),

@@ -65,8 +65,8 @@ class Order:
 class Tally:
     """What became of the calls that count: milliseconds by status, and how late we were."""
 
-    latencies_ms: dict[str, list[float]] = field(default_factory=dict)
-    late_ms: list[float] = field(default_factory=list)
+    latencies_ms: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    late_ms: list[float] = field(default_factory=list[float])
 
     def add(self, status: str, latency_ms: float) -> None:
         """Count a call."""

@@ -56,7 +56,7 @@ class Stand:
         arguments = [order.to_json()]
         async with running("benchmarks.rpc.caller", arguments, self.bench.folder) as caller:
             await caller.next_message()
-            clock = ProcessorTime(pids_of_node(self.serving.pid) | {"client": [caller.pid]})
+            clock = ProcessorTime({**pids_of_node(self.serving.pid), "client": [caller.pid]})
             found = await caller.next_message()
             used = clock.used()
             await caller.finish()
@@ -91,14 +91,16 @@ async def requests(
     return files
 
 
-def order_of(bench: Bench, serving: Node, files: Sequence[str], timeout_seconds: float) -> Order:
+def order_of(
+    serving: Node, files: Sequence[str], *, seconds: float, timeout_seconds: float
+) -> Order:
     """Return what all rounds against a node have in common."""
     return Order(
         endpoint=serving.grpc_endpoint,
         method=PREDICT.method,
         requests=files,
         connections=8,
-        seconds=bench.size(4, 1),
+        seconds=seconds,
         settle_seconds=SETTLE_SECONDS,
         timeout_seconds=timeout_seconds,
     )

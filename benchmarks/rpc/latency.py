@@ -38,6 +38,7 @@ async def run(bench: Bench) -> Measured:
     """Load more and more models, and each time let the rates take turns."""
     counts = (1, 8, 64) if not bench.is_quick else (1, 3)
     folder = (await models.build(bench.folder, _MODEL))[_MODEL]
+    seconds = bench.size(4, 1)
     runs: list[Json] = []
     async with (
         broker() as connection,
@@ -50,15 +51,17 @@ async def run(bench: Bench) -> Measured:
             await calling.publish(bench, publisher, folder, new)
             names += new
             files = await calling.requests(bench.folder, serving, names, _X, _Y)
-            order = calling.order_of(bench, serving, files, _TIMEOUT_SECONDS)
+            order = calling.order_of(
+                serving, files, seconds=seconds, timeout_seconds=_TIMEOUT_SECONDS
+            )
             stand = Stand(bench, serving, order)
             runs += [{"models": count, **figures} for figures in await _take_turns(stand)]
     parameters = {
         "connections": _CONNECTIONS,
         "calls_open_at_peak": calling.PEAK_CALLS,
         "rounds": bench.size(3, 1),
-        "seconds_per_round": order.seconds,
-        "settle_seconds": order.settle_seconds,
+        "seconds_per_round": seconds,
+        "settle_seconds": calling.SETTLE_SECONDS,
     }
     return Measured(parameters=parameters, runs=runs, medians=medians(runs))
 

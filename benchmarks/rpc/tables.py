@@ -74,7 +74,6 @@ def _cpu(outcome: Json) -> str:
         )
         for shape, subjects in outcome["medians"]["shapes"].items()
         for subject, figures in subjects.items()
-        if isinstance(figures, dict)
     ]
     return table(("CPU seconds per 1,000 calls", "server", "worker", "client"), rows)
 

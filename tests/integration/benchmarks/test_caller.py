@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,7 +36,7 @@ class Handler(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def answering(method: Method, *options: tuple[str, int]) -> Iterator[str]:
+def answering(method: Method, *options: tuple[str, int]) -> Generator[str]:
     """Serve, and return where."""
     server = grpc.server(ThreadPoolExecutor(4), options=options)
     server.add_generic_rpc_handlers((Handler(method),))
