@@ -24,7 +24,7 @@ _HEADER_TABLE_SIZE, _MAX_CONCURRENT_STREAMS, _INITIAL_WINDOW_SIZE = 1, 3, 4
 _HEAD_BYTES: Final = 9
 _FIRST_WINDOW_BYTES: Final = 65_535
 _MOST: Final = 2**31 - 1
-_CANCEL: Final = 8
+_REFUSED_STREAM, _CANCEL = 7, 8
 _STATUS: Final = b"grpc-status"
 _READ_BYTES: Final = 1 << 18
 OK: Final = "0"
@@ -62,7 +62,7 @@ class Connection:
         self._window = _FIRST_WINDOW_BYTES
         # Invariant: both in order of due, since calls are sent in the order in which they come.
         self._waiting: deque[tuple[float, bytes]] = deque()
-        self._open: dict[int, float] = {}
+        self._open: dict[int, tuple[float, bytes]] = {}
         self.answer_bytes = 0
 
     def fileno(self) -> int:
@@ -90,7 +90,7 @@ class Connection:
         while self._waiting and self._waiting[0][0] <= latest:
             expired.append(self._waiting.popleft()[0])
         while self._open:
-            stream, due = next(iter(self._open.items()))
+            stream, (due, _) = next(iter(self._open.items()))
             if due > latest:
                 break
             del self._open[stream]
@@ -107,7 +107,7 @@ class Connection:
             self._waiting.popleft()
             self._window -= len(body)
             stream, self._next_stream = self._next_stream, self._next_stream + 2
-            self._open[stream] = due
+            self._open[stream] = due, body
             left = max(0.001, due + self._timeout_seconds - now)
             self._out += _frame(_HEADERS, _END_HEADERS, stream, self._headers.block(left))
             self._out += _frame(_DATA, _END_STREAM, stream, body)
@@ -153,6 +153,9 @@ class Connection:
             self.answer_bytes += len(body)
         elif kind == _HEADERS and flags & _END_STREAM:
             self._end(stream, _status_of(body), ended)
+        elif kind == _RST_STREAM and int.from_bytes(body) == _REFUSED_STREAM:
+            # Nothing was done, so a client tries again by itself.
+            self._waiting.extendleft([self._open.pop(stream)] if stream in self._open else ())
         elif kind == _RST_STREAM:
             self._end(stream, f"RST_STREAM {int.from_bytes(body)}", ended)
         elif kind == _WINDOW_UPDATE and not stream:
@@ -168,9 +171,9 @@ class Connection:
             raise BenchmarkError(f"the server went away: {body[8:]!r}")
 
     def _end(self, stream: int, status: str, ended: list[Ended]) -> None:
-        due = self._open.pop(stream, None)
-        if due is not None:
-            ended.append(Ended(due, status))
+        call = self._open.pop(stream, None)
+        if call is not None:
+            ended.append(Ended(call[0], status))
 
 
 class _Headers:
