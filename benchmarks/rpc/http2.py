@@ -58,7 +58,8 @@ class Connection:
         self._in = bytearray()
         self._headers = _Headers(endpoint, path)
         self._next_stream = 1
-        self._max_streams = _MOST
+        # None until the server has said how many it allows: it resets those that come before.
+        self._max_streams = 0
         self._window = _FIRST_WINDOW_BYTES
         # Invariant: both in order of due, since calls are sent in the order in which they come.
         self._waiting: deque[tuple[float, bytes]] = deque()
@@ -161,6 +162,7 @@ class Connection:
         elif kind == _WINDOW_UPDATE and not stream:
             self._window += int.from_bytes(body)
         elif kind == _SETTINGS and not flags & _ACK:
+            self._max_streams = self._max_streams or _MOST
             for name, value in struct.iter_unpack(">HI", body):
                 if name == _MAX_CONCURRENT_STREAMS:
                     self._max_streams = value
