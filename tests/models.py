@@ -15,8 +15,9 @@ is kept between test runs under a name that changes with this file.
     judge_tf1           the same, made by TensorFlow 1's builder
     sampler_tf1, _tf2   the same signatures in both styles: serving_default is half_plus_two; pair
                         (a, b → sum, product), defaulted (x, plus = 10 → y), total (x → a scalar),
-                        mixed (x → y and a scalar), text (x → y upper, y_bytes as it came), and one
-                        named for each dtype (x of any shape → y, the same)
+                        mixed (x → y and a scalar), text (x → y upper, y_bytes as it came), those
+                        that fail (read a path, close a queue again), and
+                        one named for each dtype (x of any shape → y, the same)
     with_default        x float32 [n], plus float32 [] (10) → y = x + plus
     half_plus_drift     the same below 100, and 0.25 more from there on
     upper               text string [n] → upper string [n]
@@ -274,11 +275,17 @@ def judge_tf1(tf: TF, folder: Path) -> None:
 def _samples(tf: TF) -> dict[str, tuple[Callable[..., Tensor], list[TF]]]:
     """Return what the signatures of the samplers compute, and of what."""
 
-    def spec(dtype: TF, *names: str, shape: list[None] | None = None) -> list[TF]:
+    def spec(dtype: TF, *names: str, shape: list[int | None] | None = None) -> list[TF]:
         return [tf.TensorSpec(shape, dtype, name=name) for name in names]
 
     def defaulted(x: Tensor, plus: Tensor = tf.constant(10.0)) -> Tensor:  # noqa: B008 - the library's way
         return {"y": x + plus}
+
+    def closed(x: Tensor) -> Tensor:
+        # It outlives the run, so every run but the first, the loader's own, finds it closed.
+        queue = tf.raw_ops.FIFOQueueV2(component_types=[tf.float32], shapes=[[]])
+        with tf.control_dependencies([tf.raw_ops.QueueCloseV2(handle=queue)]):
+            return {"y": tf.identity(x)}
 
     column, list_ = tf.TensorSpec([None, 1], tf.float32, name="x"), [None]
     plus = tf.TensorSpec([], tf.float32, name="plus")
@@ -296,6 +303,8 @@ def _samples(tf: TF) -> dict[str, tuple[Callable[..., Tensor], list[TF]]]:
         "defaulted": (defaulted, [*numbers, plus]),
         "total": (lambda x: {"total": tf.reduce_sum(x)}, numbers),
         "mixed": (lambda x: {"y": x + 1.0, "total": tf.reduce_sum(x)}, numbers),
+        "read": (lambda path: {"y": tf.io.read_file(path)}, spec(tf.string, "path", shape=[])),
+        "closed": (closed, numbers),
         "text": (
             lambda x: {"y": tf.strings.upper(x), "y_bytes": tf.identity(x)},
             spec(tf.string, "x"),

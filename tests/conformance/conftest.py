@@ -12,21 +12,23 @@ import pytest
 
 from headrace.publisher import KafkaConnection
 from headrace.schemas.records import ModelConfig, PolicyKind, VersionPolicy
+from tests.conformance.http_client import Rest
 from tests.conformance.node import Doors, running_node
+from tests.conformance.tensorflow_serving import STYLES, Client
 from tests.e2e.rig import Site
 from tests.models import model
+from tests.python_models import write_python
 
 SERVED = {
     ("half_plus_two", 1): "half_plus_two",
     ("half_plus_two_tf1", 1): "half_plus_two_tf1",
-    ("versions_tf1", 3): "half_plus_two_tf1",
-    ("versions_tf1", 12): "half_plus_two_tf1",
-    ("versions_tf2", 3): "half_plus_two",
-    ("versions_tf2", 12): "half_plus_two",
+    ("half_plus_two_tf2", 1): "half_plus_two",
+    ("judge_tf1", 3): "judge_tf1",
+    ("judge_tf1", 12): "judge_tf1",
+    ("judge_tf2", 3): "judge",
+    ("judge_tf2", 12): "judge",
     ("sampler_tf1", 1): "sampler_tf1",
     ("sampler_tf2", 1): "sampler_tf2",
-    ("judge_tf1", 1): "judge_tf1",
-    ("judge_tf2", 1): "judge",
     ("zoo", 1): "half_plus_two_zoo",
     ("picky", 1): "picky",
     ("sleepy", 1): "sleepy",
@@ -35,11 +37,11 @@ SERVED = {
 
 CONFIGS = tuple(
     ModelConfig(
-        model=f"versions_{style}",
+        model=f"judge_{style}",
         policy=VersionPolicy(kind=PolicyKind.ALL),
         labels={"stable": 3, "canary": 12, "also_stable": 3},
     )
-    for style in ("tf1", "tf2")
+    for style in STYLES
 )
 
 
@@ -47,11 +49,10 @@ async def _publish(site: Site) -> None:
     async with site.publisher() as publisher:
         for config in CONFIGS:
             await publisher.configure(config)
-        published = [
+        for (name, version), kind in SERVED.items():
             await publisher.publish(name, version, model(kind))
-            for (name, version), kind in SERVED.items()
-        ]
-        assert len(published) == len(SERVED)
+        python_class = write_python("half_plus_two", site.folder / "python_class")
+        await publisher.publish("python_class", 1, python_class)
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +76,15 @@ def channel(doors: Doors) -> Iterator[grpc.Channel]:
     """A gRPC channel to the node."""
     with grpc.insecure_channel(doors.grpc) as channel:
         yield channel
+
+
+@pytest.fixture(scope="session")
+def client(channel: grpc.Channel) -> Client:
+    """TensorFlow Serving's client of the node."""
+    return Client(channel)
+
+
+@pytest.fixture(scope="session")
+def rest(doors: Doors) -> Rest:
+    """An HTTP client of the node."""
+    return Rest(doors)
