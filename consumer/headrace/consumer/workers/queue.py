@@ -16,7 +16,7 @@ EXPIRED: Final = Fault(
     Code.DEADLINE_EXCEEDED, message="the deadline passed before the answer was there"
 )
 
-_BACKLOG_CALLS: Final = 64
+_BACKLOG_CALLS: Final = 16
 _HASTE: Final = 2.0
 """A call is to have this many times the time that it will wait: the model takes time, too, and so
 does the way back, and where the queue is filled up to the last moment every answer is too late."""
@@ -153,8 +153,8 @@ class CallQueue:
         self.calls += ticket.count
         self._bytes += ticket.size_bytes
 
-    def check_in_time(self, ticket: Ticket) -> None:
-        """Raise QueueFull when a ticket would hardly be reached before its deadline.
+    def check_in_time(self, ticket: Ticket, calls_in_workers: int) -> None:
+        """Raise QueueFull when a ticket would hardly be answered before its deadline.
 
         First in, first out: under overload all would wait until it is too late for each, and the
         worker would be kept busy with answers that nobody wants.
@@ -162,10 +162,11 @@ class CallQueue:
         if self.calls < _BACKLOG_CALLS:
             return
         now = time.monotonic()
-        seconds = self._pace.seconds_for(self.calls, now)
+        ahead = self.calls + calls_in_workers
+        seconds = self._pace.seconds_for(ahead, now)
         if now + _HASTE * seconds > ticket.latest_seconds:
             raise QueueFull(
-                f"{self.calls} calls wait before this one, for about {seconds:.2g} s, and its "
+                f"{ahead} calls come before this one, for about {seconds:.2g} s, and its "
                 "deadline is too near for that; try again later",
                 self.retry_after_seconds(now),
             )

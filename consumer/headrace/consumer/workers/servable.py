@@ -75,7 +75,7 @@ class WorkerServable:
             if may_wait:
                 await self._wait_room(ticket)
             else:
-                self._queue.check_in_time(ticket)
+                self._queue.check_in_time(ticket, self._dispatcher.calls_in_workers)
             if ticket.left:
                 self._queue.put(ticket)
                 self._dispatcher.pump()
