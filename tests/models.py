@@ -39,6 +39,7 @@ is kept between test runs under a name that changes with this file.
     badly_warmed        picky with a recorded request that it raises at
     warmed_judge        judge with a recorded request of every kind that is run
     badly_warmed_judge  judge with a recorded classification without examples
+    stalled             sleepy with a recorded request that never ends, so that it loads for ever
     wrongly_warmed      half_plus_two with a recording that is no TFRecord file
     no_signature        a SavedModel that exports nothing
 """
@@ -609,6 +610,14 @@ def badly_warmed_judge(tf: TF, folder: Path) -> None:
     _record(tf, folder, log)
 
 
+def stalled(tf: TF, folder: Path) -> None:
+    """A recorded request that is never done."""
+    sleepy(tf, folder)
+    log = _log()
+    log.predict_log.request.inputs["seconds"].CopyFrom(tf.make_tensor_proto([1e9], tf.float32))
+    _record(tf, folder, log)
+
+
 def wrongly_warmed(tf: TF, folder: Path) -> None:
     """A recording that is no recording."""
     half_plus_two(tf, folder)
@@ -640,6 +649,7 @@ BUILDS: tuple[Build, ...] = (
         ragged,
     ),
     *(sleepy, gated, picky, brittle, hostile, vocabulary, warmed, badly_warmed, wrongly_warmed),
+    stalled,
     *(warmed_judge, badly_warmed_judge),
     no_signature,
 )

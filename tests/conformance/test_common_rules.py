@@ -222,10 +222,10 @@ def test_platform_of_another_kind(client: Client, method: Method) -> None:
     Here every platform is asked alike, so the signature is what does not fit; its metadata do.
     """
     if method is get_model_metadata:
-        assert method(client, spec("python_class")).name == "python_class"
+        assert method(client, spec("python_half_plus_two")).name == "python_half_plus_two"
         return
     with pytest.raises(Refusal) as refused:
-        method(client, spec("python_class", "serving_default"))
+        method(client, spec("python_half_plus_two", "serving_default"))
     assert refused.value.code == "INVALID_ARGUMENT"
 
 
