@@ -23,6 +23,10 @@ is kept between test runs under a name that changes with this file.
     upper               text string [n] → upper string [n]
     sum_and_product     a, b float32 [n, 3] → sum, product float32 [n, 3]
     next_int64          x int64 [n] → y = x + 1; the signature "previous" gives y = x - 1
+    kinds               TF2: for each dtype of KINDS a signature of its name, x [n, m] → same, its
+                        column [n]; pair: a, b float32 [n, m] → sum, product [n, m]; narrow: x
+                        float32 [n, m] → same, half float16 [n, m]
+    kinds_tf1           the same, made by TensorFlow 1's builder
     total               x float32 [n] → total float32 [], which cannot be batched
     joined              text string [n] → joined string []
     positives           x float32 [n] → those above 0: promises rows and gives others
@@ -75,6 +79,10 @@ class Build(Protocol):
 
 BRITTLE_VALUE = 13.0
 VOCABULARY = ("apple", "pear", "plum")
+KINDS = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64", "string"),
+)
 
 
 @functools.cache
@@ -383,6 +391,50 @@ def next_int64(tf: TF, folder: Path) -> None:
     )
 
 
+def _kinds(tf: TF) -> dict[str, tuple[dict[str, TF], Callable[..., dict[str, Tensor]]]]:
+    """Return the inputs and the work of every signature of `kinds`."""
+
+    def same(x: Tensor) -> dict[str, Tensor]:
+        return {"same": tf.identity(x), "column": x[:, 0]}
+
+    def pair(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        return {"sum": a + b, "product": a * b}
+
+    def narrow(x: Tensor) -> dict[str, Tensor]:
+        return {"same": tf.identity(x), "half": tf.cast(x, tf.float16)}
+
+    return {
+        **{kind: ({"x": tf.as_dtype(kind)}, same) for kind in KINDS},
+        "pair": ({"a": tf.float32, "b": tf.float32}, pair),
+        "narrow": ({"x": tf.float32}, narrow),
+    }
+
+
+def kinds(tf: TF, folder: Path) -> None:
+    """TF2, with every dtype."""
+    made = {
+        name: tf.function(
+            work,
+            input_signature=[tf.TensorSpec([None, None], of, name=x) for x, of in inputs.items()],
+        )
+        for name, (inputs, work) in _kinds(tf).items()
+    }
+    _save(tf, folder, **made)
+
+
+def kinds_tf1(tf: TF, folder: Path) -> None:
+    """TF1, with every dtype."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        signatures: dict[str, TF] = {}
+        for name, (inputs, work) in _kinds(tf).items():
+            fed = {x: v1.placeholder(of, [None, None]) for x, of in inputs.items()}
+            signatures[name] = v1.saved_model.predict_signature_def(fed, work(**fed))
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+
+
 def total(tf: TF, folder: Path) -> None:
     """A scalar output."""
 
@@ -643,6 +695,8 @@ BUILDS: tuple[Build, ...] = (
         upper,
         sum_and_product,
         next_int64,
+        kinds,
+        kinds_tf1,
         total,
         joined,
         positives,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -9,13 +10,19 @@ import re
 import shutil
 import subprocess
 import tempfile
+import uuid
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.conformance.node import Doors
+from headrace.publisher import KafkaConnection
+from tests.certificates import Authority
+from tests.conformance.node import Doors, running_node
+from tests.e2e.rig import Site
+from tests.models import model
 
 PAGE = (Path(__file__).parents[2] / "docs/clients.md").read_text()
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
@@ -68,6 +75,33 @@ def tools() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def guarded_port(
+    bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[int, Path]]:
+    """The gRPC port of a node with mutual TLS, and a folder with a client's files."""
+    folder = tmp_path_factory.mktemp("guarded")
+    authority = Authority.create(folder / "authority")
+    node, client = authority.issue("localhost"), authority.issue("client")
+    files = {"ca.pem": authority.certificate, "client.pem": client.certificate}
+    for name, path in (files | {"client.key": client.key}).items():
+        shutil.copy(path, folder / name)
+    site = Site(KafkaConnection(bootstrap_servers), f"t-{uuid.uuid4().hex[:12]}", folder)
+
+    async def publish() -> None:
+        async with site.publisher() as publisher:
+            await publisher.publish("half_plus_two", 1, model("half_plus_two"))
+
+    asyncio.run(publish())
+    with running_node(
+        site,
+        tls_certificate=node.certificate,
+        tls_key=node.key,
+        tls_client_ca=authority.certificate,
+    ) as doors:
+        yield doors.grpc_port, folder
+
+
 def python_prints(program: str) -> str:
     """Run a program here, where TensorFlow need not be imported once more for each."""
     printed = io.StringIO()
@@ -101,10 +135,18 @@ def test_every_program_on_the_page_has_an_output() -> None:
 
 @pytest.mark.parametrize("example", examples(), ids=named)
 def test_example_prints_what_the_page_says(
-    example: Example, doors: Doors, request: pytest.FixtureRequest
+    example: Example,
+    doors: Doors,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the ports differ from what a reader types."""
-    program = example.program.replace("localhost:8500", doors.grpc)
+    program = example.program
+    if "ssl=True" in program:
+        port, folder = request.getfixturevalue("guarded_port")
+        program = program.replace("localhost:8500", f"localhost:{port}")
+        monkeypatch.chdir(folder)
+    program = program.replace("localhost:8500", doors.grpc)
     program = program.replace("localhost:8501", f"127.0.0.1:{doors.http_port}")
     if example.language == "python":
         printed = python_prints(program)

@@ -63,6 +63,7 @@ def test_tells_what_every_record_did_in_order() -> None:
         "time": "1970-01-01T00:00:00.000Z",
         "what": "published",
         "version": 1,
+        "platform": "tensorflow",
         "details": "file:///store/x",
         "digest": "sha256:abc",
         "publisher": "me@here",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
+from typing import Final
 
 import numpy as np
 
@@ -25,6 +26,10 @@ from headrace.consumer.formats.runs import Rows, Runner
 from headrace.consumer.formats.sorting import Lot, chunks, flat, lots, taken
 from headrace.consumer.platforms.platform import Array, Model, PlatformError
 from headrace.schemas.records import Batching, LargeRequests
+
+MAX_HELD_BYTES: Final = 1 << 28
+"""Of decoded tensors before they are run, but for one request: a frame's may be far larger than the
+frame."""
 
 _EXPIRED = Fault(Code.DEADLINE_EXCEEDED, "the deadline passed before the request reached the model")
 
@@ -66,11 +71,21 @@ class Batcher:
         alive, expired = lots(calls, time.monotonic())
         refused = [failed(expired, _EXPIRED)] if expired else []
         groups: dict[Hashable, list[Member]] = {}
+        held_bytes = 0
         for each in self._members(alive, refused):
             # Members without a key get one of their own, which no other can have.
             groups.setdefault(each.key or (each.positions[0],), []).append(each)
+            held_bytes += each.size_bytes
+            if held_bytes > MAX_HELD_BYTES:
+                yield from self._run_groups(groups, deadlines)
+                groups, held_bytes = {}, 0
         if refused:
             yield joined(refused)
+        yield from self._run_groups(groups, deadlines)
+
+    def _run_groups(
+        self, groups: Mapping[Hashable, Sequence[Member]], deadlines: Sequence[float]
+    ) -> Iterator[Answered]:
         for group in groups.values():
             # Without a key, each request is a run.
             max_rows = self.rules.max_rows if group[0].key is not None else 1
@@ -124,9 +139,14 @@ class Batcher:
     def _answers(
         self, batch: Sequence[Member], until: float, *, is_alone: bool
     ) -> Iterator[Answered] | None:
-        """Run a batch; return None when what the model gives cannot be told apart."""
+        """Run a batch; return None when its requests are to be run one by one.
+
+        Padded they would be too large, or what the model gives cannot be told apart.
+        """
         first, pads = batch[0], self.rules.pads_variable_length
         fed = padded(batch) if pads and not is_alone else batch
+        if fed is None:
+            return None
         rows = None
         if first.key is not None:
             rows = sum(each.rows * len(each.positions) for each in fed)

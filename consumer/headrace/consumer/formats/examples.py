@@ -9,6 +9,7 @@ Source: tensorflow_serving/servables/tensorflow/util.cc (`InputToSerializedExamp
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -22,6 +23,9 @@ from headrace.consumer.platforms.platform import Array, Signature
 from headrace.protos.routing_pb2 import ExamplesRequest, ResultResponse
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec
 from headrace.schemas.records import DEFAULT_SIGNATURE
+
+MAX_CONTEXTS_BYTES: Final = 1 << 26
+"""Of the copies of a context: a message of a few KB must not become gigabytes."""
 
 
 class Examples:
@@ -99,4 +103,18 @@ def _examples(message: ExamplesRequest.Input) -> Sequence[bytes]:
     if message.WhichOneof("kind") != "example_list_with_context":
         return message.example_list.examples
     listed = message.example_list_with_context
+    check_context(listed.context, len(listed.examples))
     return [listed.context + example for example in listed.examples]
+
+
+def check_context(context: bytes, count: int) -> None:
+    """Refuse a context that is too large for the number of its examples, each of which repeats it.
+
+    Raises:
+        InvalidRequest: so many copies of it are too large.
+    """
+    if len(context) * count > MAX_CONTEXTS_BYTES:
+        raise InvalidRequest(
+            f"the context has {len(context)} bytes for each of {count} examples; all together "
+            f"have {MAX_CONTEXTS_BYTES} at most: send fewer examples at once"
+        )

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final, cast
 
 from headrace.consumer.core.errors import InvalidRequest
-from headrace.consumer.formats.examples import request_for
+from headrace.consumer.formats.examples import check_context, request_for
 from headrace.consumer.formats.json_bodies import encoded, parsed, signature_name
 from headrace.consumer.formats.json_tensors import Json, is_bytes, to_bytes
 from headrace.consumer.formats.methods import Method
@@ -65,6 +65,7 @@ def _examples(body: Mapping[str, Json]) -> list[bytes]:
     listed = body.get("examples")
     if not isinstance(listed, list) or not listed:
         raise InvalidRequest("'examples' must be a list with one element at least")
+    check_context(context, len(listed))
     return [context + _example(f"example {n}", value) for n, value in enumerate(listed)]
 
 
@@ -76,8 +77,6 @@ def _example(where: str, value: Json) -> bytes:
         values: list[Json] = content if isinstance(content, list) else [content]
         try:
             example.features.feature[name].CopyFrom(_feature(values))
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(f"{where} has a feature whose name is no UTF-8") from error
         except ValueError as error:
             raise InvalidRequest(f"{where}: feature {name!r:.100}: {error}") from error
     return example.SerializeToString()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import msgspec
 
@@ -13,16 +14,22 @@ from headrace.consumer.formats.json_tensors import Json
 
 T = TypeVar("T")
 
+_NOT_PLAIN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec answers JSON with that is none, or that it is too strict for."""
+
+_SURROGATE: Final = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
+
 
 def parsed(payload: bytes) -> dict[str, Json]:
     """Return the object that a body holds.
 
     Raises:
         UnreadableRequest: the bytes are no JSON object.
+        InvalidRequest: they hold half a character.
     """
     try:
         body = cast("Json", msgspec.json.decode(payload))
-    except (msgspec.MsgspecError, RecursionError):
+    except _NOT_PLAIN:
         body = _parsed_leniently(payload)
     if not isinstance(body, dict):
         raise UnreadableRequest("not a request: expected a JSON object")
@@ -38,7 +45,7 @@ def parsed_as(kind: type[T], payload: bytes) -> T:
     """
     try:
         return msgspec.json.decode(payload, type=kind)
-    except (msgspec.MsgspecError, RecursionError):
+    except _NOT_PLAIN:
         body = _parsed_leniently(payload)
     try:
         return msgspec.convert(body, kind)
@@ -69,7 +76,14 @@ def _parsed_leniently(payload: bytes) -> Json:
     """Return what a body with NaN, Infinity, or a number past all floats means."""
     try:
         # `bytes` would be taken for UTF-16 or UTF-32 as well.
-        return cast("Json", json.loads(payload.decode()))
+        text = payload.decode()
+        body = cast("Json", json.loads(text))
+        if _SURROGATE.search(text):
+            # Python takes half a pair for a character, and no answer could repeat it.
+            json.dumps(body, ensure_ascii=False).encode()
+        return body
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("the request's JSON holds text that UTF-8 cannot carry") from error
     except (ValueError, RecursionError) as error:
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UnreadableRequest(f"not JSON: {detail}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ _BYTES_SUFFIX: Final = "_bytes"
 _MANY: Final = 64
 _ORDINARY: Final = 1e7
 _MAX_DECIMALS: Final = 12
+_FITTING: Final[dict[str, set[type]]] = {"b": {bool}, "i": {int}, "u": {int}}
 _RAGGED: Final = "its nested lists have different lengths, so it is no tensor"
 
 
@@ -43,25 +45,32 @@ def to_array(value: Json, dtype: np.dtype[Any]) -> Array:
         return _strings(value)
     if dtype.kind == "c":
         raise ValueError(f"JSON has no values of {dtype}")
+    # As objects, where numpy would make all elements as long as the longest text among them.
+    found: Array = np.array(value, object)
+    kinds = set(map(type, found.ravel().tolist()))
+    if list in kinds:
+        raise ValueError(_RAGGED)
+    if not kinds <= _FITTING.get(dtype.kind, {int, float}):
+        raise ValueError(f"expects {dtype.name}, and has {_named(kinds)}")
     try:
-        found: Array = np.array(value)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(_RAGGED) from error
-    if not found.size:
+        return _numbers(found, kinds, dtype)
+    except OverflowError as error:
+        raise ValueError(f"a number is out of the range of {dtype.name}") from error
+
+
+def _numbers(found: Array, kinds: set[type], dtype: np.dtype[Any]) -> Array:
+    """Return Python's numbers as those of `dtype`; OverflowError when they do not fit."""
+    if dtype.kind in "biu":
         return found.astype(dtype)
-    fits = {"b": "b", "i": "iu", "u": "iu"}.get(dtype.kind, "iuf")
-    if found.dtype.kind == "O" or (found.dtype.kind == "f" and fits == "iu"):
-        found = _past_int64(value, found, dtype)
-    if found.dtype.kind not in fits:
-        raise ValueError(f"expects {dtype.name}, and has {_kind(found)}")
-    if "f" in fits:
-        # A number past the largest float becomes infinite, as it does in TensorFlow Serving.
-        with np.errstate(over="ignore"):
-            return found.astype(dtype)
-    narrowed = found.astype(dtype)
-    if dtype.kind != "b" and not (narrowed == found).all():
-        raise ValueError(f"a number is out of the range of {dtype.name}")
-    return narrowed
+    exact = found
+    if kinds == {int}:
+        with contextlib.suppress(OverflowError):
+            exact = found.astype(np.int64)
+    if exact is found:
+        exact = found.astype(np.float64)
+    # A number past the largest float becomes infinite, as it does in TensorFlow Serving.
+    with np.errstate(over="ignore"):
+        return exact.astype(dtype)
 
 
 def to_bytes(item: Json) -> bytes:
@@ -75,26 +84,9 @@ def to_bytes(item: Json) -> bytes:
             return item.encode()
         if is_bytes(item):
             return base64.b64decode(cast("dict[str, str]", item)["b64"], validate=True)
-    except UnicodeEncodeError as error:
-        raise ValueError("holds text that UTF-8 cannot carry") from error
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"holds a b64 text that is not base64: {error}") from error
     raise ValueError('expects strings or {"b64": "…"}, and has something else')
-
-
-def _past_int64(value: Json, found: Array, dtype: np.dtype[Any]) -> Array:
-    """Return whole numbers that numpy took for something else because one is past int64."""
-    flat: list[Json] = []
-    shape = _flatten(value, flat)
-    if any(type(item) is not int for item in flat):
-        return found
-    try:
-        if dtype.kind in "iu":
-            whole: Array = np.array(flat, dtype)
-            return whole.reshape(shape)
-        return np.array([float(cast("int", item)) for item in flat]).reshape(shape)
-    except OverflowError as error:
-        raise ValueError(f"a number is out of the range of {dtype.name}") from error
 
 
 def _strings(value: Json) -> Array:
@@ -179,6 +171,9 @@ def _from_bytes(item: bytes, is_binary: bool) -> Json:
     return {"b64": base64.b64encode(item).decode()}
 
 
-def _kind(array: Array) -> str:
-    kinds = {"b": "true or false", "i": "whole numbers", "u": "whole numbers", "f": "numbers"}
-    return kinds.get(array.dtype.kind, "something else")
+def _named(kinds: set[type]) -> str:
+    if kinds == {bool}:
+        return "true or false"
+    if kinds == {int}:
+        return "whole numbers"
+    return "numbers" if kinds <= {int, float} else "something else"

@@ -115,7 +115,10 @@ def learned(
         None when there is no such layout, or the message is not what `encode` makes of it.
     """
     size = sum(array.nbytes for array in tensors.values())
-    is_usual = len(message) - size <= _MAX_TEXT_BYTES and len(tensors) <= _MAX_TENSORS
+    # A message may stand for more than it carries; then there is nothing to learn from it.
+    text_bytes = len(message) - size
+    is_usual = len(message) > 0 and 0 <= text_bytes <= _MAX_TEXT_BYTES
+    is_usual &= len(tensors) <= _MAX_TENSORS
     if not is_usual or not all(map(_is_small, tensors.values())):
         return None
     marks = {alias: 255 - index for index, alias in enumerate(tensors)}

@@ -31,6 +31,11 @@ class Member(NamedTuple):
     rows: int
     key: Hashable
 
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of the inputs."""
+        return sum([array.nbytes for array in self.inputs.values()])
+
     def part(self, start: int, stop: int) -> Member:
         """Return some of the requests."""
         if start == 0 and stop >= len(self.positions):

@@ -9,13 +9,17 @@ Source: tensorflow_serving/batching/batching_util.cc (AddPadding), 2.20.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from headrace.consumer.formats.members import Member
 from headrace.consumer.platforms.platform import Array, Signature
+
+MAX_PADDED_BYTES: Final = 1 << 28
+"""Of the inputs of a run: one long request must not make a thousand short ones as long."""
 
 InputAxis: TypeAlias = tuple[str, int]
 """The alias of an input and one of its axes; axis 0 are the rows."""
@@ -40,14 +44,23 @@ def may_be_padded(member: Member) -> Member:
     return member._replace(key=(member.signature.name, member.outputs, *shapes))
 
 
-def padded(batch: Sequence[Member]) -> Sequence[Member]:
-    """Return members whose inputs have equal shapes; those given, when they have already."""
+def padded(batch: Sequence[Member]) -> Sequence[Member] | None:
+    """Return members whose inputs have equal shapes; those given, when they have already.
+
+    None, when that would take too much memory.
+    """
     whole = {
         alias: tuple(map(max, zip(*(each.inputs[alias].shape[2:] for each in batch), strict=True)))
         for alias in batch[0].inputs
     }
     if all(each.inputs[alias].shape[2:] == whole[alias] for each in batch for alias in whole):
         return batch
+    rows = sum(each.rows * len(each.positions) for each in batch)
+    row_bytes = sum(
+        math.prod(shape) * batch[0].inputs[alias].itemsize for alias, shape in whole.items()
+    )
+    if rows * row_bytes > MAX_PADDED_BYTES:
+        return None
     return [
         each._replace(inputs={alias: _pad(each.inputs[alias], whole[alias]) for alias in whole})
         for each in batch

@@ -5,7 +5,7 @@ A format sees many payloads or many answers at once, so that it may work on all 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from headrace.consumer.core.errors import InvalidRequest
@@ -52,8 +52,11 @@ class Format(Protocol):
     **Concurrency:** one caller at a time.
     """
 
-    def decode(self, payloads: Sequence[bytes]) -> Sequence[Alike | Refused]:
-        """Return the requests in the payloads; each position is there exactly once."""
+    def decode(self, payloads: Sequence[bytes]) -> Iterator[Alike | Refused]:
+        """Yield the requests in the payloads; each position is there exactly once.
+
+        As they are asked for: decoded, all together may be far larger than the payloads.
+        """
         ...
 
     def encode(

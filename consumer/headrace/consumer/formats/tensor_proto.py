@@ -21,10 +21,14 @@ from headrace.consumer.formats.wire import varint
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.tensorflow_pb2 import DataType, TensorProto, TensorShapeProto
 
-MAX_BYTES: Final = 1 << 30
-"""Of one decoded tensor: a few bytes may claim any shape, because the last value repeats."""
+MAX_REPEATED_BYTES: Final = 1 << 26
+"""Of a decoded tensor that carries fewer values than it has: a few bytes may claim any shape,
+because the last value repeats, and must not cost more than a message that carries them all."""
 
 MAX_RANK: Final = 64
+
+_MAX_SHIFT: Final = 63
+"""Of a length in a varint: one that never ends would be a number of millions of digits."""
 
 _STRING: Final = np.dtype(object)
 _FIELDS: Final[dict[int, tuple[Any, str]]] = {
@@ -74,7 +78,8 @@ def from_tensor_proto(proto: TensorProto) -> Array:
     if known is None:
         raise ValueError(f"dtype {_name_of(proto.dtype)} is not supported")
     dtype, field = known
-    shape, count = _shape(proto.tensor_shape, dtype)
+    shape = _shape(proto.tensor_shape)
+    count = math.prod(shape)
     if proto.tensor_content:
         flat = _from_content(proto.tensor_content, dtype, count)
     elif dtype == _STRING:
@@ -118,7 +123,7 @@ def _head(number: int, shape: tuple[int, ...]) -> bytes:
     return head.SerializeToString()
 
 
-def _shape(proto: TensorShapeProto, dtype: np.dtype[Any]) -> tuple[tuple[int, ...], int]:
+def _shape(proto: TensorShapeProto) -> tuple[int, ...]:
     if proto.unknown_rank:
         raise ValueError("its shape has an unknown rank")
     shape = tuple([dim.size for dim in proto.dim])
@@ -126,10 +131,7 @@ def _shape(proto: TensorShapeProto, dtype: np.dtype[Any]) -> tuple[tuple[int, ..
         raise ValueError(f"shape {list(shape)} has a negative dimension")
     if len(shape) > MAX_RANK:
         raise ValueError(f"it has {len(shape)} dimensions; at most {MAX_RANK}")
-    count = math.prod(shape)
-    if count * dtype.itemsize > MAX_BYTES:
-        raise ValueError(f"shape {list(shape)} is over the limit of {MAX_BYTES} bytes a tensor")
-    return shape, count
+    return shape
 
 
 def _from_content(content: bytes, dtype: np.dtype[Any], count: int) -> Array:
@@ -155,6 +157,8 @@ def _string_list(content: bytes, count: int) -> list[bytes]:
         if byte < 0x80:
             lengths.append(length)
             length = shift = 0
+        elif shift > _MAX_SHIFT:
+            break
     if len(lengths) < count or position + sum(lengths) != len(content):
         raise ValueError(f"tensor_content does not hold {count} strings")
     strings: list[bytes] = []
@@ -183,6 +187,11 @@ def _filled(values: Array, count: int) -> Array:
     given = len(values)
     if given >= count:
         return values[:count]
+    if count * values.itemsize > MAX_REPEATED_BYTES:
+        raise ValueError(
+            f"it has {given} of {count} values; a tensor whose values are not all there has "
+            f"{MAX_REPEATED_BYTES} bytes at most"
+        )
     flat = np.zeros(count, values.dtype)
     if given:
         flat[:given] = values

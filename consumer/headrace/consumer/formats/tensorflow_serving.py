@@ -7,7 +7,7 @@ tensor twice more. A test reads them back with the official classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -16,6 +16,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from headrace.consumer.core.errors import InvalidRequest, UnreadableRequest
 from headrace.consumer.formats.request import InferRequest
 from headrace.consumer.formats.tensor_proto import (
+    MAX_REPEATED_BYTES,
     RAW_DTYPES,
     encode_tensor_proto,
     from_tensor_proto,
@@ -23,6 +24,9 @@ from headrace.consumer.formats.tensor_proto import (
 from headrace.consumer.formats.wire import delimited
 from headrace.consumer.platforms.platform import Array
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
+
+_MAX_BYTES_PER_BYTE: Final = 8
+"""A number of one byte on the wire may be an int64."""
 
 
 class TensorFlowServing:
@@ -43,11 +47,18 @@ class TensorFlowServing:
         except DecodeError as error:
             return UnreadableRequest(f"not a PredictRequest: {error}")
         inputs: dict[str, Array] = {}
+        left_bytes = _MAX_BYTES_PER_BYTE * len(payload) + MAX_REPEATED_BYTES
         for alias, proto in message.inputs.items():
             try:
                 inputs[alias] = from_tensor_proto(proto)
             except ValueError as error:
                 return InvalidRequest(f"tensor parsing error: {alias}: {error}")
+            left_bytes -= inputs[alias].nbytes
+            if left_bytes < 0:
+                return InvalidRequest(
+                    f"tensor parsing error: {alias}: the inputs carry {len(payload)} bytes and "
+                    "stand for far more; send their values"
+                )
         return InferRequest(message.model_spec.signature_name, inputs, tuple(message.output_filter))
 
     @property

@@ -78,16 +78,14 @@ class Vectorised:
         self._forms: OrderedDict[int, deque[_Form]] = OrderedDict()
         self._answers: OrderedDict[Hashable, Layout | None] = OrderedDict()
 
-    def decode(self, payloads: Sequence[bytes]) -> list[Alike | Refused]:
-        """Return the requests in the payloads; see `request.Format.decode`."""
-        decoded: list[Alike | Refused] = []
+    def decode(self, payloads: Sequence[bytes]) -> Iterator[Alike | Refused]:
+        """Yield the requests in the payloads; see `request.Format.decode`."""
         for length, positions in _by_length(payloads):
             least = 2 if length in self._forms else _MIN_TO_LEARN
             if len(positions) >= least and length <= MAX_PAYLOAD_BYTES:
-                decoded += self._decode_alike(payloads, positions, length)
+                yield from self._decode_alike(payloads, positions, length)
             else:
-                decoded += self._decode_each(payloads, positions)
-        return decoded
+                yield from self._decode_each(payloads, positions)
 
     def encode(
         self, signature: str, outputs: Mapping[str, Array], count: int, style: Hashable
@@ -112,11 +110,10 @@ class Vectorised:
 
     def _decode_alike(
         self, payloads: Sequence[bytes], positions: Sequence[int], length: int
-    ) -> list[Alike | Refused]:
-        """Return the requests in payloads of one length."""
+    ) -> Iterator[Alike | Refused]:
+        """Yield the requests in payloads of one length."""
         mine = payloads if len(positions) == len(payloads) else [payloads[p] for p in positions]
         messages = np.frombuffer(b"".join(mine), np.uint8).reshape(len(mine), length)
-        decoded: list[Alike | Refused] = []
         known = self._known_forms(length)
         lessons = _MAX_LEARNED_AT_ONCE
         while known or (lessons and len(positions) >= _MIN_TO_LEARN):
@@ -126,19 +123,18 @@ class Vectorised:
                 lessons -= 1
                 one, learned = self._learn(positions[0], payloads[positions[0]])
                 if learned is None:
-                    decoded.append(one)
+                    yield one
                     messages, positions = messages[1:], positions[1:]
                     continue
                 form = learned
             same = form.layout.matches(messages)
             if same.all():
-                decoded.append(form.alike(positions, messages))
-                return decoded
+                yield form.alike(positions, messages)
+                return
             if same.any():
-                decoded.append(form.alike(_chosen(positions, same), messages[same]))
+                yield form.alike(_chosen(positions, same), messages[same])
                 messages, positions = messages[~same], _chosen(positions, ~same)
-        decoded += self._decode_each(payloads, positions)
-        return decoded
+        yield from self._decode_each(payloads, positions)
 
     def _known_forms(self, length: int) -> list[_Form]:
         """Return the forms of a length, the last one learned at the end."""

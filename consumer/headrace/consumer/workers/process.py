@@ -77,22 +77,22 @@ def _load(stream: socket.socket, platform: Platform, order: frames.Load) -> Batc
 
 
 def _batcher(model: Model, order: frames.Load) -> Batcher:
-    formats: dict[Encoding, Format] = {
-        Encoding.AVRO: Vectorised(Avro(order.model, order.version)),
-        Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(order.model, order.version)),
-        Encoding.OPEN_INFERENCE: Vectorised(OpenInference(order.model, order.version)),
-        Encoding.OPEN_INFERENCE_JSON: Ordinary(OpenInferenceJson(order.model, order.version)),
+    return Batcher(model, formats_of(model, order.model, order.version), order.batching)
+
+
+def formats_of(model: Model, name: str, version: int) -> dict[Encoding, Format]:
+    """Return every encoding that requests for a model may come in."""
+    return {
+        Encoding.AVRO: Vectorised(Avro(name, version)),
+        Encoding.TENSORFLOW_SERVING: Vectorised(TensorFlowServing(name, version)),
+        Encoding.OPEN_INFERENCE: Vectorised(OpenInference(name, version)),
+        Encoding.OPEN_INFERENCE_JSON: Ordinary(OpenInferenceJson(name, version)),
         Encoding.TENSORFLOW_JSON: Ordinary(TensorFlowJson(model.signatures)),
-        Encoding.CLASSIFICATION: Ordinary(
-            Examples(Classify(), order.model, order.version, model.signatures)
-        ),
-        Encoding.REGRESSION: Ordinary(
-            Examples(Regress(), order.model, order.version, model.signatures)
-        ),
+        Encoding.CLASSIFICATION: Ordinary(Examples(Classify(), name, version, model.signatures)),
+        Encoding.REGRESSION: Ordinary(Examples(Regress(), name, version, model.signatures)),
         Encoding.CLASSIFICATION_JSON: Ordinary(ExamplesJson(Classify(), model.signatures)),
         Encoding.REGRESSION_JSON: Ordinary(ExamplesJson(Regress(), model.signatures)),
     }
-    return Batcher(model, formats, order.batching)
 
 
 def _warm_up(model: Model, batcher: Batcher) -> tuple[int, int]:

@@ -9,6 +9,8 @@ import pytest
 
 from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.codes import Code
+from headrace.protos.tensorflow_pb2 import DataType
+from headrace.protos.tensorflow_serving_pb2 import PredictRequest
 from tests.unit.consumer.formats.arithmetic import Arithmetic
 from tests.unit.consumer.formats.calling import (
     FAR,
@@ -163,3 +165,17 @@ def test_the_latest_deadline_bounds_a_run(monkeypatch: pytest.MonkeyPatch) -> No
     answers(batcher, [make_call(rows(1), deadline=d) for d in (101, 103, 102)])
     answers(batcher, [make_call(rows(1), deadline=d) for d in (101, FAR)])
     assert model.timeouts == [3.0, None]
+
+
+def test_decoded_requests_are_run_before_they_fill_the_memory() -> None:
+    """A frame of requests that stand for more than they carry is run in parts."""
+    request = PredictRequest()
+    request.inputs["a"].dtype = request.inputs["b"].dtype = DataType.DT_FLOAT
+    for alias, width in (("a", 2), ("b", 2**12)):
+        for size in (2**11, width):
+            request.inputs[alias].tensor_shape.dim.add(size=size)
+    model = Arithmetic()
+    call = Calls(Encoding.TENSORFLOW_SERVING, [request.SerializeToString()] * 16, [FAR] * 16)
+    found = answers(make_batcher(model, max_rows=2**20), [call])
+    assert all(isinstance(answer, bytes) for answer in found)
+    assert model.runs == [8 * 2**11, 8 * 2**11]

@@ -162,3 +162,15 @@ def test_rules_may_change_between_frames(model: Sequences, batcher: Batcher) -> 
     result = answers(batcher, [make_call(ids(n)) for n in (3, 4)])
     assert model.shapes == [(1, 3), (1, 4)]
     assert not any(isinstance(answer, Fault) for answer in result)
+
+
+def test_one_long_request_does_not_make_the_short_ones_as_long(
+    model: Sequences, batcher: Batcher
+) -> None:
+    """What would take too much memory when padded runs one by one, and is answered all the same."""
+    sent = [ids(2**17), *[ids(1) for _ in range(300)]]
+    result = answers(batcher, [make_call(x) for x in sent])
+    assert sorted({len(x["ids"]) for x in model.fed}) == [1]
+    assert len(model.fed) == len(sent)
+    for x, answer in zip(sent, result, strict=True):
+        np.testing.assert_array_equal(values(answer)["doubled"], x["ids"] * 2)

@@ -162,7 +162,6 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
     ("text", [["a"], []], "different lengths"),
     ("text", [{"b64": "?"}], "not base64"),
     ("text", [{"b64": 1}], "expects strings"),
-    ("text", ["\ud800"], "UTF-8 cannot carry"),
     ("complex", [1], "JSON has no values of complex64"),
 ]
 
@@ -176,6 +175,21 @@ def test_value_of_another_type_is_refused(name: str, value: Body, words: str) ->
     assert not isinstance(found, UnreadableRequest)
     assert str(found).startswith("input 'x': ")
     assert words in str(found)
+
+
+@pytest.mark.parametrize("name", ["signature_name", "instances", "x\udfff", "elsewhere"])
+def test_half_a_character_is_refused_wherever_it_is(name: str) -> None:
+    """No answer could repeat such text: to write it would end the worker."""
+    found = FORMAT.read(json.dumps({"inputs": [1], name: [{"\ud800": 1}, "\udfff"]}).encode())
+    assert isinstance(found, InvalidRequest)
+    assert str(found) == "the request's JSON holds text that UTF-8 cannot carry"
+
+
+def test_a_name_that_is_not_utf8_is_no_json() -> None:
+    """The parser answers long names that are not UTF-8 with an error of another kind."""
+    found = FORMAT.read(b'{"' + b"\xff" * 60 + b'": 1}')
+    assert isinstance(found, UnreadableRequest)
+    assert str(found).startswith("not JSON: ")
 
 
 BAD_BODIES: list[tuple[Any, str]] = [
