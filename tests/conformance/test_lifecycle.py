@@ -69,7 +69,11 @@ async def _stall(site: Site, doors: Doors) -> None:
 @pytest.fixture(scope="module")
 def changing(own_site: Site) -> Iterator[Changing]:
     """A node with versions in every state but UNLOADING."""
-    bounds = {"load_attempts": 1, "load_slots": 2, "max_queue_calls": MAX_QUEUE_CALLS}
+    bounds: dict[str, Any] = {
+        "load_attempts": 1,
+        "load_slots": 2,
+        "max_queue_calls": MAX_QUEUE_CALLS,
+    }
     with running_node(own_site, **bounds) as doors:
         asyncio.run(_settle(own_site))
         doors.log.event("version.ended", model="broken", version=2)
@@ -235,9 +239,12 @@ def test_full_queue_refuses_at_once(changing: Changing) -> None:
 
 
 def test_node_that_is_not_ready_is_unavailable(changing: Changing) -> None:
-    """'labels used before first config → UNAVAILABLE labels not initialised': here all is."""
-    settings = {"node_id": "second", "group": "second"}
-    with running_node(changing.site, awaits_ready=False, **settings) as doors:
+    """'labels used before first config → UNAVAILABLE labels not initialised'.
+
+    Differs from TensorFlow Serving: everything is UNAVAILABLE until the node is ready.
+    """
+    second = running_node(changing.site, awaits_ready=False, node_id="second", group="second")
+    with second as doors:
         rest = Rest(doors)
         with grpc.insecure_channel(doors.grpc) as channel:
             for asked in (spec("m_tf1", version_label="stable"), spec("m_tf1"), spec("none")):

@@ -50,7 +50,7 @@ def test_predict_path(rest: Rest, style: str, path: str) -> None:
 @pytest.mark.parametrize("what", ["classify", "regress"])
 def test_classify_and_regress_paths(rest: Rest, style: str, which: str, what: str) -> None:
     """'POST /v1/models/{m}[/versions/{n}|/labels/{l}]:(predict|classify|regress)'."""
-    body = {"examples": [{"x": 0.25}]}
+    body: dict[str, Any] = {"examples": [{"x": 0.25}]}
     if what == "regress":
         body |= {"signature_name": "regress"}
     reply = rest.post(f"/models/judge_{style}{which}:{what}", body)
