@@ -221,8 +221,11 @@ def test_full_queue_refuses_at_once(changing: Changing) -> None:
     """
     stub = changing.client.prediction
     asked = predict_request(spec("crowded"), {"seconds": [1e9]})
-    calls = [stub.Predict.future(asked, timeout=60) for _ in range(MAX_QUEUE_CALLS + 1)]
-    changing.client.status(spec("crowded"))  # Behind them on the same connection.
+    calls = [stub.Predict.future(asked, timeout=60)]
+    for _ in range(3 * MAX_QUEUE_CALLS):
+        changing.client.status(spec("crowded"))  # Behind it on the same connection.
+        calls.append(stub.Predict.future(asked, timeout=60))
+    changing.client.status(spec("crowded"))
     with pytest.raises(grpc.RpcError) as refused:
         stub.Predict(asked, timeout=TIMEOUT_SECONDS)
     failed = cast("grpc.Call", refused.value)
