@@ -17,6 +17,9 @@ EXPIRED: Final = Fault(
 )
 
 _BACKLOG_CALLS: Final = 64
+_HASTE: Final = 2.0
+"""A call is to have this many times the time that it will wait: the model takes time, too, and so
+does the way back, and where the queue is filled up to the last moment every answer is too late."""
 _MIN_RETRY_SECONDS: Final = 0.05
 _MAX_RETRY_SECONDS: Final = 5.0
 
@@ -160,10 +163,10 @@ class CallQueue:
             return
         now = time.monotonic()
         seconds = self._pace.seconds_for(self.calls, now)
-        if now + seconds > ticket.latest_seconds:
+        if now + _HASTE * seconds > ticket.latest_seconds:
             raise QueueFull(
                 f"{self.calls} calls wait before this one, for about {seconds:.2g} s, and its "
-                "deadline is before that; try again later",
+                "deadline is too near for that; try again later",
                 self.retry_after_seconds(now),
             )
 

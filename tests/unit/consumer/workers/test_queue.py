@@ -247,7 +247,7 @@ async def test_a_call_that_would_come_too_late_is_refused() -> None:
         queue.put(Ticket(Calls(Encoding.AVRO, [b""], [math.inf])))
     queue.take(100, 1 << 20, now - 1)
     queue.take(100, 1 << 20, now)  # a hundred a second, and a hundred wait
-    with pytest.raises(QueueFull, match="its deadline is before that"):
+    with pytest.raises(QueueFull, match="its deadline is too near for that"):
         queue.check_in_time(Ticket(Calls(Encoding.AVRO, [b""], [now + 0.5])))
     queue.check_in_time(Ticket(Calls(Encoding.AVRO, [b""], [now + 60])))
 
