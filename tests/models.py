@@ -43,6 +43,7 @@ is kept between test runs under a name that changes with this file.
     badly_warmed        picky with a recorded request that it raises at
     warmed_judge        judge with a recorded request of every kind that is run
     badly_warmed_judge  judge with a recorded classification without examples
+    stalled             sleepy with a recorded request that never ends, so that it loads for ever
     wrongly_warmed      half_plus_two with a recording that is no TFRecord file
     no_signature        a SavedModel that exports nothing
 """
@@ -272,11 +273,20 @@ def judge_tf1(tf: TF, folder: Path) -> None:
     _save_tf1(tf, folder, {name: (work, spec) for name, work in _judgements(tf).items()})
 
 
-def _samples(tf: TF) -> dict[str, tuple[Callable[..., Tensor], list[TF]]]:
+Sample: TypeAlias = "tuple[Callable[..., Tensor], list[TF]]"
+
+
+def _samples(tf: TF) -> dict[str, Sample]:
     """Return what the signatures of the samplers compute, and of what."""
 
-    def spec(dtype: TF, *names: str, shape: list[int | None] | None = None) -> list[TF]:
-        return [tf.TensorSpec(shape, dtype, name=name) for name in names]
+    def one(work: Callable[[Tensor], Tensor], spec: TF) -> Sample:
+        return work, [spec]
+
+    def of_x(work: Callable[[Tensor], Tensor], dtype: TF, shape: TF = None) -> Sample:
+        return work, [tf.TensorSpec(shape, dtype, name="x")]
+
+    def pair(a: Tensor, b: Tensor) -> Tensor:
+        return {"sum": a + b, "product": a * b}
 
     def defaulted(x: Tensor, plus: Tensor = tf.constant(10.0)) -> Tensor:  # noqa: B008 - the library's way
         return {"y": x + plus}
@@ -287,31 +297,26 @@ def _samples(tf: TF) -> dict[str, tuple[Callable[..., Tensor], list[TF]]]:
         with tf.control_dependencies([tf.raw_ops.QueueCloseV2(handle=queue)]):
             return {"y": tf.identity(x)}
 
-    column, list_ = tf.TensorSpec([None, 1], tf.float32, name="x"), [None]
+    def floats(*names: str) -> list[TF]:
+        return [tf.TensorSpec([None], tf.float32, name=name) for name in names]
+
     plus = tf.TensorSpec([], tf.float32, name="plus")
-    numbers = spec(tf.float32, "x", shape=list_)
     dtypes = (
         *("bool", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
         *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     )
     return {
-        "serving_default": (lambda x: {"y": 0.5 * x + 2.0}, [column]),
-        "pair": (
-            lambda a, b: {"sum": a + b, "product": a * b},
-            spec(tf.float32, "a", "b", shape=list_),
+        "serving_default": of_x(lambda x: {"y": 0.5 * x + 2.0}, tf.float32, [None, 1]),
+        "pair": (pair, floats("a", "b")),
+        "defaulted": (defaulted, [*floats("x"), plus]),
+        "total": of_x(lambda x: {"total": tf.reduce_sum(x)}, tf.float32, [None]),
+        "mixed": of_x(lambda x: {"y": x + 1.0, "total": tf.reduce_sum(x)}, tf.float32, [None]),
+        "read": one(
+            lambda path: {"y": tf.io.read_file(path)}, tf.TensorSpec([], tf.string, name="path")
         ),
-        "defaulted": (defaulted, [*numbers, plus]),
-        "total": (lambda x: {"total": tf.reduce_sum(x)}, numbers),
-        "mixed": (lambda x: {"y": x + 1.0, "total": tf.reduce_sum(x)}, numbers),
-        "read": (lambda path: {"y": tf.io.read_file(path)}, spec(tf.string, "path", shape=[])),
-        "closed": (closed, numbers),
-        "text": (
-            lambda x: {"y": tf.strings.upper(x), "y_bytes": tf.identity(x)},
-            spec(tf.string, "x"),
-        ),
-        **{
-            name: (lambda x: {"y": tf.identity(x)}, spec(getattr(tf, name), "x")) for name in dtypes
-        },
+        "closed": of_x(closed, tf.float32, [None]),
+        "text": of_x(lambda x: {"y": tf.strings.upper(x), "y_bytes": tf.identity(x)}, tf.string),
+        **{name: of_x(lambda x: {"y": tf.identity(x)}, getattr(tf, name)) for name in dtypes},
     }
 
 
@@ -661,6 +666,14 @@ def badly_warmed_judge(tf: TF, folder: Path) -> None:
     _record(tf, folder, log)
 
 
+def stalled(tf: TF, folder: Path) -> None:
+    """A recorded request that is never done."""
+    sleepy(tf, folder)
+    log = _log()
+    log.predict_log.request.inputs["seconds"].CopyFrom(tf.make_tensor_proto([1e9], tf.float32))
+    _record(tf, folder, log)
+
+
 def wrongly_warmed(tf: TF, folder: Path) -> None:
     """A recording that is no recording."""
     half_plus_two(tf, folder)
@@ -694,6 +707,7 @@ BUILDS: tuple[Build, ...] = (
         ragged,
     ),
     *(sleepy, gated, picky, brittle, hostile, vocabulary, warmed, badly_warmed, wrongly_warmed),
+    stalled,
     *(warmed_judge, badly_warmed_judge),
     no_signature,
 )

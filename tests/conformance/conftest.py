@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
 
 from headrace.publisher import KafkaConnection
-from headrace.schemas.records import ModelConfig, PolicyKind, VersionPolicy
+from headrace.schemas.records import Batching, LargeRequests, ModelConfig, PolicyKind, VersionPolicy
 from tests.conformance.http_client import Rest
 from tests.conformance.node import Doors, running_node
 from tests.conformance.tensorflow_serving import STYLES, Client
@@ -32,6 +31,10 @@ SERVED = {
     ("zoo", 1): "half_plus_two_zoo",
     ("picky", 1): "picky",
     ("sleepy", 1): "sleepy",
+    ("paired", 1): "ragged",
+    ("paired_positives", 1): "positives",
+    ("paired_picky", 1): "picky",
+    ("bounded", 1): "half_plus_two",
 }
 """What is served, of which of `tests.models`. Where the style counts, names end in it."""
 
@@ -43,6 +46,13 @@ CONFIGS = tuple(
     )
     for style in STYLES
 )
+PAIRS = Batching(max_rows=2, timeout_micros=20_000_000)
+"""Batches of two rows; as a request alone would wait for ever, tests see what runs together."""
+
+BATCHED = {
+    **dict.fromkeys(("paired", "paired_positives", "paired_picky"), PAIRS),
+    "bounded": Batching(max_rows=2, large_requests=LargeRequests.REFUSE),
+}
 
 
 async def _publish(site: Site) -> None:
@@ -51,16 +61,28 @@ async def _publish(site: Site) -> None:
             await publisher.configure(config)
         for (name, version), kind in SERVED.items():
             await publisher.publish(name, version, model(kind))
-        python_class = write_python("half_plus_two", site.folder / "python_class")
-        await publisher.publish("python_class", 1, python_class)
+        for name, batching in BATCHED.items():
+            await publisher.configure(ModelConfig(model=name, batching=batching))
+        for name in ("half_plus_two", "picky"):
+            folder = write_python(name, site.folder / name)
+            await publisher.publish(f"python_{name}", 1, folder)
+
+
+def _site(bootstrap_servers: str, folders: pytest.TempPathFactory) -> Site:
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    return Site(KafkaConnection(bootstrap_servers), name, folders.mktemp("conformance"))
 
 
 @pytest.fixture(scope="session")
 def site(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """The deployment that the whole suite shares."""
-    name = f"t-{uuid.uuid4().hex[:12]}"
-    folder: Path = tmp_path_factory.mktemp("conformance")
-    return Site(KafkaConnection(bootstrap_servers), name, folder)
+    return _site(bootstrap_servers, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def own_site(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A deployment for a module that changes it."""
+    return _site(bootstrap_servers, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -7,34 +7,18 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from tests.e2e.rig import Site
 
-START_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
-class Doors(NamedTuple):
-    """Where a node listens."""
-
-    grpc_port: int
-    http_port: int
-
-    @property
-    def grpc(self) -> str:
-        """What a gRPC client connects to."""
-        return f"127.0.0.1:{self.grpc_port}"
-
-    @property
-    def http(self) -> str:
-        """What an HTTP client puts before its paths."""
-        return f"http://127.0.0.1:{self.http_port}"
-
-
-class _Log:
-    """What a node logs; it never blocks on us.
+class Log:
+    """What a node logs; the node never waits for who reads it.
 
     **Concurrency:** one thread reads, any thread waits.
     """
@@ -56,17 +40,33 @@ class _Log:
             self._is_over = True
             self._changed.notify_all()
 
-    def event(self, name: str) -> dict[str, Any]:
-        """Wait for the first event of that name."""
+    def event(self, name: str, **keys: object) -> dict[str, Any]:
+        """Wait for the first event with that name and these keys, also one that is past."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         with self._changed:
-            for _ in range(10_000):
+            while True:
                 for line in self._lines:
-                    if f'"{name}"' in line:
-                        found: dict[str, Any] = json.loads(line)
+                    found: dict[str, Any] = json.loads(line) if f'"{name}"' in line else {}
+                    if found and keys.items() <= found.items():
                         return found
-                if self._is_over or not self._changed.wait(START_SECONDS):
-                    break
-        raise AssertionError(f"no {name}; the node said: {''.join(self._lines[-15:])}")
+                left = deadline - time.monotonic()
+                if self._is_over or left < 0:
+                    said = "".join(self._lines[-15:])
+                    raise AssertionError(f"no {name} {keys}; the node said: {said}")
+                self._changed.wait(left)
+
+
+class Doors(NamedTuple):
+    """Where a node listens, and what it logs."""
+
+    grpc_port: int
+    http_port: int
+    log: Log
+
+    @property
+    def grpc(self) -> str:
+        """What a gRPC client connects to."""
+        return f"127.0.0.1:{self.grpc_port}"
 
 
 @contextmanager
@@ -79,13 +79,13 @@ def running_node(
         stderr=subprocess.PIPE,
         env={k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")},
     )
-    log = _Log(process)
+    log = Log(process)
     log.reader.start()
     try:
         started = log.event("node.started")
         if awaits_ready:
             log.event("node.ready")
-        yield Doors(int(started["grpc_port"]), int(started["http_port"]))
+        yield Doors(int(started["grpc_port"]), int(started["http_port"]), log)
     finally:
         process.terminate()
         try:

@@ -147,7 +147,7 @@ def listed(*examples: tensorflow_pb2.Example | float) -> ours.Input:
     made = Input()
     made.example_list.SetInParent()
     for each in examples:
-        one = example(x=each) if isinstance(each, float) else each
+        one = example(x=each) if isinstance(each, (int, float)) else each
         made.example_list.examples.append(one)
     return made
 

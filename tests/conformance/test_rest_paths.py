@@ -50,7 +50,7 @@ def test_predict_path(rest: Rest, style: str, path: str) -> None:
 @pytest.mark.parametrize("what", ["classify", "regress"])
 def test_classify_and_regress_paths(rest: Rest, style: str, which: str, what: str) -> None:
     """'POST /v1/models/{m}[/versions/{n}|/labels/{l}]:(predict|classify|regress)'."""
-    body = {"examples": [{"x": 0.25}]}
+    body: dict[str, Any] = {"examples": [{"x": 0.25}]}
     if what == "regress":
         body |= {"signature_name": "regress"}
     reply = rest.post(f"/models/judge_{style}{which}:{what}", body)
@@ -174,7 +174,7 @@ def test_code_becomes_its_status(
 ) -> None:
     """'Code map': by gRPC the code, by REST its status, of the same failure of a graph.
 
-    429, 503 and 504 are in other tests; 401, 403, 409 and 500 nothing below /v1 can be brought to.
+    429, 503 and 504 are in other tests; 401, 403 and 409 nothing below /v1 can be brought to.
     """
     signature, inputs, code = case
     with pytest.raises(Refusal) as refused:
@@ -184,6 +184,13 @@ def test_code_becomes_its_status(
     reply = rest.post(f"/models/sampler_{style}:predict", body)
     assert reply.status == STATUS_OF[code]
     assert reply.error
+
+
+def test_failure_without_a_code_becomes_500(rest: Rest) -> None:
+    """'rest 500': a model in Python that raises, which is INTERNAL."""
+    reply = rest.post("/models/python_picky:predict", {"instances": [100.0]})
+    assert reply.status == 500
+    assert "x is too large" in reply.error
 
 
 def test_deadline_becomes_504(rest: Rest) -> None:
