@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup quickstart test chaos check format bench protos lock clean
+.PHONY: help setup quickstart test chaos fuzz check format bench protos lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ test: $(STAMP)  ## the whole suite, on a real Kafka broker and real models
 
 chaos: $(STAMP)  ## kill and freeze everything at random for minutes, and miss no answer
 	$(BIN)/python -m tests.chaos.run $(ARGS)
+
+fuzz: $(STAMP)  ## hostile requests to every decoder, a worker and a node, for many minutes
+	HEADRACE_FUZZ_EXAMPLES=2000 $(BIN)/pytest --timeout=3600 tests/fuzz $(ARGS)
 
 check: $(STAMP)  ## what CI demands besides the tests
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from headrace.protos.tensorflow_pb2 import DataType, TensorProto, TensorShapePro
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest
 from headrace.schemas import codec
 from headrace.schemas.records import InferenceRequest, Tensor
-from tests.fuzz.hostile import framed
+from tests.fuzz.hostile_json import framed
 
 Bomb = tuple[Encoding, bytes]
 
@@ -54,6 +54,7 @@ def _infer_json(shape: tuple[int, ...], data: object, datatype: str = "FP32") ->
     return Encoding.OPEN_INFERENCE_JSON, framed(json.dumps({"inputs": [tensor]}).encode())
 
 
+_EMPTY: Final[list[dict[str, str]]] = [{}] * 20_000
 _CONTEXT: Final = {"f": "c" * 20_000}
 _FLOAT, _STRING = DataType.DT_FLOAT, DataType.DT_STRING
 
@@ -72,7 +73,7 @@ BOMBS: Final[dict[str, Bomb]] = {
     "strings that are not there": _infer("BYTES", (2**40,), b"\0\0\0\0"),
     "a context for each of many": _examples(b"c" * 20_000, 20_000),
     "a context for each of many, JSON": _json(
-        {"signature_name": "classify", "context": _CONTEXT, "examples": [{}] * 20_000},
+        {"signature_name": "classify", "context": _CONTEXT, "examples": _EMPTY},
         Encoding.CLASSIFICATION_JSON,
     ),
     "one long text among numbers": _json({"inputs": ["a" * 100_000] + ["b"] * 20_000}),

@@ -36,3 +36,17 @@ def bounded(read: Callable[[], T], size_bytes: int, allowance: int = ALLOWANCE) 
     allowed = PER_BYTE * size_bytes + allowance
     assert peak - before <= allowed, f"{peak - before} bytes for {size_bytes}, at most {allowed}"
     return found
+
+
+def readable(read: Callable[[bytes], T], data: bytes, *refusals: type[Exception]) -> T | None:
+    """Return what `read` makes of the bytes; None when it refuses them, in words."""
+    try:
+        return bounded(lambda: read(data), len(data))
+    except refusals as error:
+        check_words(error)
+        return None
+
+
+def check_words(error: Exception) -> None:
+    """Hold what an error says to being text that can be sent."""
+    assert str(error).encode()

@@ -7,7 +7,7 @@ from typing import Final
 
 from hypothesis import HealthCheck, settings
 
-EXAMPLES: Final = int(os.environ.get("HEADRACE_FUZZ_EXAMPLES", "50"))
+EXAMPLES: Final = int(os.environ.get("HEADRACE_FUZZ_EXAMPLES", "25"))
 
 settings.register_profile(
     "fuzz",

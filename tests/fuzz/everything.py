@@ -76,11 +76,11 @@ class Everything:
                     raise PlatformError(Code.INVALID_ARGUMENT, "a and b differ in shape")
                 every = {"y": inputs["a"] + inputs["b"].astype(np.float32)}
             case "classify":
-                lengths = [[len(text)] * 2 for text in inputs["inputs"].ravel().tolist()]
-                every = {"scores": np.array(lengths, np.float32).reshape(-1, 2)}
+                lengths = np.array([len(text) for text in inputs["inputs"].ravel()], np.float32)
+                every = {"scores": np.stack([lengths, lengths], axis=1)}
             case "regress":
-                lengths = [len(text) for text in inputs["inputs"].ravel().tolist()]
-                every = {"outputs": np.array(lengths, np.float32)}
+                lengths = np.array([len(text) for text in inputs["inputs"].ravel()], np.float32)
+                every = {"outputs": lengths}
             case _:
                 every = {"x": inputs["x"]}
         return {alias: every[alias] for alias in outputs}

@@ -1,10 +1,7 @@
-"""Requests that mean harm, or come damaged: structured ones, mutations of good ones, and bombs."""
+"""Requests that mean harm: ill-formed in every field, damaged, or any bytes at all."""
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -12,7 +9,6 @@ from hypothesis import strategies as st
 
 from headrace.consumer.core.calls import Encoding
 from headrace.consumer.formats.open_inference import SIGNATURE_PARAMETER
-from headrace.consumer.formats.wire import delimited, varint
 from headrace.protos.open_inference_pb2 import (
     InferParameter,
     InferTensorContents,
@@ -33,23 +29,9 @@ from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest
 from headrace.schemas import codec
 from headrace.schemas.records import InferenceRequest, Tensor
 from headrace.schemas.tensors import NUMPY_DTYPES
-from tests.fuzz.everything import Everything
-
-SIZES: Final = (0, 1, 2, 3, -1, 2**31, 2**40, 2**62, 2**63 - 1)
-NAMES: Final = ("x", "a", "b", "inputs", "", "é", "n" * 300)
-SIGNATURES: Final = (*Everything.signatures, "", "nope", "é" * 50)
-
-names = st.sampled_from(NAMES)
-signatures = st.sampled_from(SIGNATURES)
-shapes = st.one_of(
-    st.lists(st.integers(0, 3), max_size=3),
-    st.lists(st.sampled_from(SIZES), max_size=5),
-    st.just([1] * 70),
-)
-int64s = st.integers(-(2**63), 2**63 - 1)
-floats = st.floats(width=32)
-
-# --- protobuf ---
+from tests.fuzz.damage import damaged
+from tests.fuzz.hostile_json import examples_json, infer_json, predict_json
+from tests.fuzz.values import DATATYPES, floats, int64s, names, shapes, signatures
 
 
 def _listed(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
@@ -112,10 +94,6 @@ _CONTENTS: Final = st.fixed_dictionaries(
         "bytes_contents": _listed(st.binary(max_size=4)),
     },
 )
-DATATYPES: Final = (
-    *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
-    *("FP16", "BF16", "FP32", "FP64", "BYTES", "", "fp32", "X" * 200),
-)
 _PARAMETERS: Final = st.dictionaries(
     st.sampled_from(
         [SIGNATURE_PARAMETER, "headrace_x", "timeout", "classification", "binary_data"]
@@ -152,19 +130,13 @@ infer = st.builds(
     raw_input_contents=st.lists(st.binary(max_size=32), max_size=3),
 )
 
-_EXAMPLE: Final = st.builds(
-    lambda features: Example(features=Features(feature=features)).SerializeToString(),
-    st.dictionaries(
-        names,
-        st.one_of(
-            st.builds(
-                lambda v: Feature(bytes_list=BytesList(value=v)), _listed(st.binary(max_size=4))
-            ),
-            st.builds(lambda v: Feature(float_list=FloatList(value=v)), _listed(floats)),
-            st.builds(lambda v: Feature(int64_list=Int64List(value=v)), _listed(int64s)),
-        ),
-        max_size=2,
-    ),
+_FEATURES: Final = st.one_of(
+    _listed(st.binary(max_size=4)).map(lambda v: Feature(bytes_list=BytesList(value=v))),
+    _listed(floats).map(lambda v: Feature(float_list=FloatList(value=v))),
+    _listed(int64s).map(lambda v: Feature(int64_list=Int64List(value=v))),
+)
+_EXAMPLE: Final = st.dictionaries(names, _FEATURES, max_size=2).map(
+    lambda features: Example(features=Features(feature=features)).SerializeToString()
 )
 _EXAMPLES: Final = st.builds(
     ExamplesRequest.Examples,
@@ -191,8 +163,6 @@ def encoded(messages: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
     return messages.map(serialised)
 
 
-# --- Avro ---
-
 avro = st.builds(
     InferenceRequest,
     model=st.sampled_from(["m", ""]),
@@ -213,85 +183,6 @@ avro = st.builds(
     ),
 ).map(codec.encode)
 
-# --- JSON ---
-
-# Bare words stand for what `json.dumps` cannot write.
-_TEXTS: Final = st.one_of(
-    st.sampled_from(["", "é", "\ud800", "\udfff", "a" * 300]), st.text(max_size=3)
-)
-_LEAVES: Final = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 3),
-    st.sampled_from([2**31, 2**63, -(2**63) - 1, 2**64, 10**400]),
-    st.floats(),
-    _TEXTS,
-    st.builds(lambda text: {"b64": text}, st.sampled_from(["", "aGk=", "a", "é", "\ud800"])),
-)
-_VALUES: Final = st.recursive(
-    _LEAVES,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | _TEXTS, inner, max_size=2),
-    max_leaves=8,
-)
-_MATRICES: Final = st.lists(st.lists(_LEAVES, min_size=1, max_size=2), min_size=1, max_size=3)
-_NAMED: Final = st.dictionaries(names, _VALUES | _MATRICES, max_size=2)
-
-
-def _body(fields: object) -> bytes:
-    return json.dumps(fields).encode()
-
-
-predict_json = st.fixed_dictionaries(
-    {},
-    optional={
-        "signature_name": signatures | _VALUES,
-        "instances": _VALUES | _MATRICES | st.lists(_NAMED, max_size=3),
-        "inputs": _VALUES | _MATRICES | _NAMED,
-    },
-).map(_body)
-examples_json = st.fixed_dictionaries(
-    {},
-    optional={
-        "signature_name": signatures | _VALUES,
-        "context": _VALUES | _NAMED,
-        "examples": _VALUES | st.lists(_NAMED, max_size=3),
-    },
-).map(_body)
-
-_JSON_PARAMETERS: Final = st.dictionaries(
-    st.sampled_from(
-        [SIGNATURE_PARAMETER, "headrace_x", "binary_data", "binary_data_size", "binary_data_output"]
-    ),
-    st.sampled_from([True, False, 0, 4, 8, -1, 2**63, 1.5, "", "two", "nope"]),
-    max_size=2,
-)
-_JSON_INPUT: Final = st.fixed_dictionaries(
-    {"name": names, "shape": shapes, "datatype": st.sampled_from(DATATYPES)},
-    optional={"data": _VALUES | _MATRICES, "parameters": _JSON_PARAMETERS},
-)
-
-
-def framed(text: bytes, packed: bytes = b"", length: int | None = None) -> bytes:
-    """Return the frame of a JSON infer request."""
-    return struct.pack("<I", len(text) if length is None else length) + text + packed
-
-
-infer_json = st.builds(
-    lambda fields, packed: framed(_body(fields), packed),
-    st.fixed_dictionaries(
-        {"inputs": st.lists(_JSON_INPUT, max_size=3) | _VALUES},
-        optional={
-            "id": _TEXTS | st.integers(),
-            "parameters": _JSON_PARAMETERS | _VALUES,
-            "outputs": st.lists(
-                st.fixed_dictionaries({"name": names}, optional={"parameters": _JSON_PARAMETERS}),
-                max_size=2,
-            ),
-        },
-    ),
-    st.binary(max_size=16),
-)
-
 STRUCTURED: Final[dict[Encoding, st.SearchStrategy[bytes]]] = {
     Encoding.AVRO: avro,
     Encoding.TENSORFLOW_SERVING: encoded(predict),
@@ -303,110 +194,6 @@ STRUCTURED: Final[dict[Encoding, st.SearchStrategy[bytes]]] = {
     Encoding.REGRESSION_JSON: examples_json,
     Encoding.OPEN_INFERENCE_JSON: infer_json,
 }
-
-# --- damage ---
-
-
-def fields_of(message: bytes) -> list[bytes] | None:
-    """Return the fields of a protobuf message, each with its tag; None when it is none."""
-    found: list[bytes] = []
-    place = 0
-    while place < len(message):
-        start = place
-        tag, place = _number(message, place)
-        match tag & 7:
-            case 0:
-                _, place = _number(message, place)
-            case 1:
-                place += 8
-            case 2:
-                length, place = _number(message, place)
-                place += length
-            case 5:
-                place += 4
-            case _:
-                return None
-        if place > len(message):
-            return None
-        found.append(message[start:place])
-    return found
-
-
-def _number(message: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while place < len(message):
-        byte = message[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, place
-    return value, len(message) + 1
-
-
-def _flipped(draw: st.DrawFn, payload: bytes) -> bytes:
-    changed = bytearray(payload)
-    for place in draw(st.lists(st.integers(0, 8 * len(payload) - 1), min_size=1, max_size=4)):
-        changed[place // 8] ^= 1 << place % 8
-    return bytes(changed)
-
-
-def _cut(draw: st.DrawFn, payload: bytes) -> bytes:
-    return payload[: draw(st.integers(0, len(payload) - 1))]
-
-
-def _repeated(draw: st.DrawFn, payload: bytes) -> bytes:
-    start = draw(st.integers(0, len(payload) - 1))
-    stop = draw(st.integers(start, min(len(payload), start + 16)))
-    return payload[:start] + payload[start:stop] * draw(st.integers(2, 20)) + payload[stop:]
-
-
-def _huge(draw: st.DrawFn, payload: bytes) -> bytes:
-    """Put an enormous number, or one that never ends, in place of a byte."""
-    place = draw(st.integers(0, len(payload) - 1))
-    number = draw(
-        st.sampled_from([varint(2**31), varint(2**63), b"\xff" * 9 + b"\x01", b"\xff" * 40])
-    )
-    return payload[:place] + number + payload[place + 1 :]
-
-
-def _reordered(draw: st.DrawFn, payload: bytes) -> bytes:
-    fields = fields_of(payload)
-    if not fields:
-        return payload[::-1]
-    picked = draw(st.lists(st.sampled_from(fields), max_size=2 * len(fields)))
-    return b"".join(picked)
-
-
-def _nested(draw: st.DrawFn, payload: bytes) -> bytes:
-    """Wrap the payload in a field of its own kind, over and over; JSON in lists."""
-    depth = draw(st.sampled_from([1, 3, 120, 1200]))
-    if payload[:1] == b"{":
-        return b'{"inputs":' + b"[" * depth + payload + b"]" * depth + b"}"
-    number = draw(st.integers(1, 7))
-    for _ in range(min(depth, 200)):
-        payload = delimited(number, payload)
-    return payload
-
-
-_DAMAGES: Final[Sequence[Callable[[st.DrawFn, bytes], bytes]]] = (
-    _flipped,
-    _cut,
-    _repeated,
-    _huge,
-    _reordered,
-    _nested,
-)
-
-
-@st.composite
-def damaged(draw: st.DrawFn, payloads: st.SearchStrategy[bytes]) -> bytes:
-    """Return a payload with one to three damages."""
-    payload = draw(payloads)
-    for damage in draw(st.lists(st.sampled_from(_DAMAGES), min_size=1, max_size=3)):
-        if payload:
-            payload = damage(draw, payload)
-    return payload
 
 
 def hostile(encoding: Encoding) -> st.SearchStrategy[bytes]:

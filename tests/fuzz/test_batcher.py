@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,10 +28,13 @@ from headrace.schemas.tensors import to_tensor
 from tests.fuzz.bombs import BOMBS
 from tests.fuzz.conftest import FUZZ
 from tests.fuzz.everything import Everything
-from tests.fuzz.hostile import framed, hostile
+from tests.fuzz.hostile import hostile
+from tests.fuzz.hostile_json import framed
 from tests.unit.consumer.formats.calling import answers
 
 Request = tuple[Encoding, bytes]
+Matrix = npt.NDArray[np.float32]
+Payload = Callable[[Matrix, int], bytes]
 
 DOCUMENTED: Final = {
     # docs/errors.md, of what a worker answers to a request.
@@ -53,36 +57,63 @@ def good(draw: st.DrawFn) -> Request:
     columns = draw(st.integers(1, 3))
     start = draw(st.integers(0, 99))
     x = np.arange(start, start + rows * columns, dtype=np.float32).reshape(rows, columns)
-    encoding = draw(st.sampled_from(Encoding))
-    match encoding:
-        case Encoding.AVRO:
-            return encoding, codec.encode(InferenceRequest(model="m", inputs=[to_tensor("x", x)]))
-        case Encoding.TENSORFLOW_SERVING:
-            predict = PredictRequest()
-            predict.inputs["x"].ParseFromString(encode_tensor_proto("x", x))
-            return encoding, predict.SerializeToString()
-        case Encoding.OPEN_INFERENCE:
-            infer = ModelInferRequest(
-                model_name="m", id=str(start), raw_input_contents=[x.tobytes()]
-            )
-            infer.inputs.add(name="x", datatype="FP32", shape=x.shape)
-            return encoding, infer.SerializeToString()
-        case Encoding.OPEN_INFERENCE_JSON:
-            tensor = {"name": "x", "datatype": "FP32", "shape": x.shape, "data": x.ravel().tolist()}
-            return encoding, framed(json.dumps({"inputs": [tensor]}).encode())
-        case Encoding.TENSORFLOW_JSON:
-            return encoding, json.dumps({"instances": x.tolist()}).encode()
-        case Encoding.CLASSIFICATION | Encoding.REGRESSION:
-            name = "classify" if encoding is Encoding.CLASSIFICATION else "regress"
-            message = ExamplesRequest(model_spec=ModelSpec(signature_name=name))
-            message.input.example_list.examples.extend([b"\n" * n for n in range(1, rows + 1)])
-            return encoding, message.SerializeToString()
-        case Encoding.CLASSIFICATION_JSON | Encoding.REGRESSION_JSON:
-            name = "classify" if encoding is Encoding.CLASSIFICATION_JSON else "regress"
-            body = {"signature_name": name, "examples": [{"f": "a" * start}] * rows}
-            return encoding, json.dumps(body).encode()
+    encoding = draw(st.sampled_from(list(Encoding)))
+    return encoding, _PAYLOADS[encoding](x, start)
 
 
+def _avro(x: Matrix, _start: int) -> bytes:
+    return codec.encode(InferenceRequest(model="m", inputs=[to_tensor("x", x)]))
+
+
+def _predict(x: Matrix, _start: int) -> bytes:
+    message = PredictRequest()
+    message.inputs["x"].ParseFromString(encode_tensor_proto("x", x))
+    return message.SerializeToString()
+
+
+def _infer(x: Matrix, start: int) -> bytes:
+    message = ModelInferRequest(model_name="m", id=str(start), raw_input_contents=[x.tobytes()])
+    message.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    return message.SerializeToString()
+
+
+def _infer_json(x: Matrix, start: int) -> bytes:
+    tensor = {"name": "x", "datatype": "FP32", "shape": x.shape, "data": x.ravel().tolist()}
+    return framed(json.dumps({"id": str(start), "inputs": [tensor]}).encode())
+
+
+def _predict_json(x: Matrix, _start: int) -> bytes:
+    return json.dumps({"instances": x.tolist()}).encode()
+
+
+def _examples(signature: str) -> Payload:
+    def payload(x: Matrix, start: int) -> bytes:
+        message = ExamplesRequest(model_spec=ModelSpec(signature_name=signature))
+        message.input.example_list.examples.extend([b"a" * start] * len(x))
+        return message.SerializeToString()
+
+    return payload
+
+
+def _examples_json(signature: str) -> Payload:
+    def payload(x: Matrix, start: int) -> bytes:
+        examples = [{"f": "a" * start}] * len(x)
+        return json.dumps({"signature_name": signature, "examples": examples}).encode()
+
+    return payload
+
+
+_PAYLOADS: Final[dict[Encoding, Payload]] = {
+    Encoding.AVRO: _avro,
+    Encoding.TENSORFLOW_SERVING: _predict,
+    Encoding.OPEN_INFERENCE: _infer,
+    Encoding.OPEN_INFERENCE_JSON: _infer_json,
+    Encoding.TENSORFLOW_JSON: _predict_json,
+    Encoding.CLASSIFICATION: _examples("classify"),
+    Encoding.REGRESSION: _examples("regress"),
+    Encoding.CLASSIFICATION_JSON: _examples_json("classify"),
+    Encoding.REGRESSION_JSON: _examples_json("regress"),
+}
 bad = st.sampled_from(Encoding).flatmap(lambda each: st.tuples(st.just(each), hostile(each)))
 bombs = st.sampled_from([bomb for bomb in BOMBS.values() if len(bomb[1]) < 1000])
 
@@ -118,9 +149,9 @@ def test_hostile_requests_change_no_other_answer(rules: Batching, data: st.DataO
     marked = data.draw(
         st.lists(
             st.one_of(
-                st.tuples(st.just(True), good()),  # noqa: FBT003 - what it is
-                st.tuples(st.just(False), bad),  # noqa: FBT003 - what it is
-                st.tuples(st.just(False), bombs),  # noqa: FBT003 - what it is
+                st.tuples(st.just(True), good()),
+                st.tuples(st.just(False), bad),
+                st.tuples(st.just(False), bombs),
             ),
             min_size=2,
             max_size=10,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -14,19 +14,16 @@ from headrace.consumer.control.events import read_event
 from headrace.consumer.core.calls import Encoding, Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import InvalidRequest, RequestError
-from headrace.consumer.core.plan import Plan, fold
+from headrace.consumer.core.plan import ControlEvent, Plan, fold
 from headrace.consumer.formats import multi_inference
 from headrace.consumer.formats.infer_head import read_infer_head, refused_in_stream
 from headrace.consumer.formats.routes import read_infer_route, read_predict_route
-from headrace.consumer.stream.content import content_of
-from headrace.consumer.stream.requests import Requests
 from headrace.protos.open_inference_pb2 import ModelInferRequest, ModelStreamInferResponse
 from headrace.protos.routing_pb2 import TasksRequest
 from headrace.protos.tensorflow_serving_pb2 import InferenceTask, SignatureDefMap
 from headrace.publisher import batching_parameters
 from headrace.publisher.errors import InvalidArgument
 from headrace.schemas import codec
-from headrace.schemas.claims import Claim
 from headrace.schemas.errors import WireError
 from headrace.schemas.records import (
     Batching,
@@ -39,8 +36,12 @@ from headrace.schemas.records import (
     VersionPolicy,
 )
 from tests.fuzz import hostile
-from tests.fuzz.bounds import bounded, counted
+from tests.fuzz.bounds import check_words, counted, readable
 from tests.fuzz.conftest import FUZZ
+from tests.fuzz.damage import damaged
+from tests.fuzz.values import int64s
+
+T = TypeVar("T")
 
 BATCHING_TEXT = """max_batch_size { value: 128 } batch_timeout_micros { value: 0 }
 allowed_batch_sizes: 32 allowed_batch_sizes: 128 pad_variable_length_inputs: true
@@ -51,15 +52,6 @@ num_batch_threads { value: 4 } thread_pool_name { value: "é" }"""
 def _counted() -> Iterator[None]:
     with counted():
         yield
-
-
-def readable(read: Callable[[bytes], object], data: bytes, *refusals: type[Exception]) -> Any:
-    """Return what `read` makes of the bytes; None when it refuses them, in words."""
-    try:
-        return bounded(lambda: read(data), len(data))
-    except refusals as error:
-        assert str(error).encode()
-        return None
 
 
 predicts = hostile.hostile(Encoding.TENSORFLOW_SERVING)
@@ -108,7 +100,7 @@ def test_an_infer_has_a_head_or_none(request: bytes) -> None:
 
 
 @FUZZ
-@given(st.one_of(tasks, hostile.damaged(tasks), st.binary(max_size=64)))
+@given(st.one_of(tasks, damaged(tasks), st.binary(max_size=64)))
 def test_a_multi_inference_is_split_or_refused(request: bytes) -> None:
     """A MultiInferenceRequest becomes as many requests as it has tasks."""
 
@@ -127,10 +119,10 @@ keys = st.sampled_from(
 versions = st.builds(
     ModelVersion,
     model=st.sampled_from(["m", "", "é", "m" * 200]),
-    version=hostile.int64s | st.just(1),
+    version=int64s | st.just(1),
     uri=st.sampled_from(["file:///m", ""]),
     digest=st.just("sha256:0"),
-    size_bytes=hostile.int64s,
+    size_bytes=int64s,
     lifecycle=st.sampled_from(Lifecycle),
     signature=st.none() | st.binary(max_size=4),
 )
@@ -142,9 +134,9 @@ configs = st.builds(
         VersionPolicy,
         kind=st.sampled_from(PolicyKind),
         latest=int32s,
-        versions=st.lists(hostile.int64s, max_size=3),
+        versions=st.lists(int64s, max_size=3),
     ),
-    labels=st.dictionaries(st.sampled_from(["a", ""]), hostile.int64s, max_size=2),
+    labels=st.dictionaries(st.sampled_from(["a", ""]), int64s, max_size=2),
     split=st.dictionaries(st.sampled_from(["a", "1", ""]), int32s, max_size=2),
     batching=st.builds(
         Batching,
@@ -163,7 +155,7 @@ records = st.one_of(versions, configs).map(codec.encode)
     st.lists(
         st.tuples(
             st.none() | keys,
-            st.none() | st.one_of(records, hostile.damaged(records), st.binary(max_size=64)),
+            st.none() | st.one_of(records, damaged(records), st.binary(max_size=64)),
         ),
         max_size=5,
     )
@@ -181,7 +173,7 @@ def test_a_control_record_is_folded_or_skipped(
             offset: int = offset,
             *,
             is_gone: bool = value is None,
-        ) -> object:
+        ) -> ControlEvent:
             return read_event(offset, key, None if is_gone else data)
 
         event = readable(read, value or b"", WireError)
@@ -191,86 +183,8 @@ def test_a_control_record_is_folded_or_skipped(
         assert planned.wanted() <= planned.versions.keys()
 
 
-class Record(NamedTuple):
-    """What the Kafka door sees of a record."""
-
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-    key: bytes | None = None
-    offset: int = 7
-    timestamp: int = 0
-
-
-CONTENT_TYPES = (
-    *(b"application/json", b"application/x-protobuf;proto=inference.ModelInferRequest"),
-    *(b'application/x-protobuf; proto="tensorflow.serving.PredictRequest"', b"avro/binary"),
-    *(b"application/vnd.headrace.claim", b"application/x-protobuf", b"", b"\xff;=;=", b"a" * 600),
-)
-header_values = st.one_of(
-    st.none(),
-    st.binary(max_size=8),
-    st.sampled_from([b"9" * 5000, b"1e5", b" 12 ", b"-1", b"\xd9\xa1", b"99999999999999999999"]),
-    st.sampled_from(CONTENT_TYPES),
-)
-header_names = st.sampled_from(
-    [
-        *("correlation-id", "reply-topic", "deadline-ms", "affinity", "traceparent"),
-        *("content-type", "model", "version", "label", "", "é"),
-    ]
-)
-values = st.one_of(
-    st.none(),
-    predicts,
-    infers,
-    hostile.hostile(Encoding.AVRO),
-    hostile.hostile(Encoding.TENSORFLOW_JSON),
-)
-
-
-@FUZZ
-@given(
-    st.lists(
-        st.builds(
-            Record, values, st.lists(st.tuples(header_names, header_values), max_size=5).map(tuple)
-        ),
-        min_size=1,
-        max_size=5,
-    )
-)
-def test_a_request_record_has_a_route_or_a_fault(taken: list[Record]) -> None:
-    """Each record of a partition is in one group, or refused with a code, or a claim."""
-    messages: Any = taken
-    requests = Requests(messages, default_deadline_seconds=1.0)
-    groups = requests.groups()
-    grouped = [index for members in groups.values() for index in members]
-    assert sorted([*grouped, *requests.faults, *set(requests.claims) - requests.faults.keys()]) == (
-        list(range(len(taken)))
-    )
-    for fault in requests.faults.values():
-        assert fault.code in {Code.INVALID_ARGUMENT, Code.DEADLINE_EXCEEDED}
-        assert fault.message.encode()
-    for index in range(len(taken)):
-        requests.is_addressable(index)
-        content = requests.contents[index]
-        assert content.encode_error(Code.INTERNAL, "é", "m", None).value is not None
-
-
-@FUZZ
-@given(st.binary(max_size=600) | st.sampled_from(CONTENT_TYPES))
-def test_a_content_type_is_known_or_named(header: bytes) -> None:
-    """Any content type is one that is served, or refused in words."""
-    readable(content_of, header, WireError)
-
-
-@FUZZ
-@given(st.one_of(hostile.STRUCTURED[Encoding.TENSORFLOW_JSON], st.binary(max_size=64)))
-def test_a_claim_is_one_or_not(data: bytes) -> None:
-    """Any bytes are a claim or refused."""
-    readable(Claim.decode, data, WireError)
-
-
 parameters = st.one_of(
-    hostile.damaged(st.just(BATCHING_TEXT.encode())),
+    damaged(st.just(BATCHING_TEXT.encode())),
     st.binary(max_size=64),
     st.text(max_size=64).map(lambda text: text.encode(errors="replace")),
     st.sampled_from([b"max_batch_size { value: " + b"9" * 5000 + b" }", b"{" * 5000, b"a{" * 5000]),
@@ -288,6 +202,6 @@ def test_batching_parameters_are_read_or_refused(
     try:
         found = batching_parameters.read(path)
     except InvalidArgument as error:
-        assert str(error)
+        check_words(error)
     else:
         assert isinstance(found.batching, Batching)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,7 +175,7 @@ def mixes(draw: st.DrawFn, encode: Callable[[Form, int], bytes]) -> list[bytes]:
     return payloads
 
 
-def one_by_one(decoded: Sequence[Alike | Refused]) -> list[object]:
+def one_by_one(decoded: Iterable[Alike | Refused]) -> list[object]:
     """Return what was decoded in the order of the payloads, in terms that can be compared."""
     found: dict[int, object] = {}
     for each in decoded:
