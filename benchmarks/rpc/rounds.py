@@ -86,7 +86,7 @@ def medians(runs: Sequence[Json]) -> Json:
 
 def rounds_of(bench: Bench) -> int:
     """Return how many rounds each subject has in each shape."""
-    return bench.size(5, 1)
+    return bench.size(3, 1)
 
 
 def seconds_of(bench: Bench) -> int:
