@@ -27,12 +27,27 @@ _MODULES: Final = {
     "control_replay": "benchmarks.replay",
     "unload_memory": "benchmarks.unload_memory",
     "swaps_under_load": "benchmarks.swaps_under_load",
-    "grpc_throughput": "benchmarks.grpc_throughput",
+    "grpc_throughput": "benchmarks.grpc",
+    "grpc_large": "benchmarks.rpc.large",
+    "grpc_latency": "benchmarks.rpc.latency",
+    "grpc_overload": "benchmarks.rpc.overload",
+    "grpc_shared_port": "benchmarks.rpc.shared_port",
+    "core_throughput": "benchmarks.rpc.core",
     "kafka_throughput": "benchmarks.kafka.throughput",
     "kafka_latency": "benchmarks.kafka.latency",
     "kafka_growth": "benchmarks.kafka.growth",
 }
-_GROUPS: Final = {"kafka": ("kafka_throughput", "kafka_latency", "kafka_growth")}
+_GROUPS: Final = {
+    "grpc": (
+        "grpc_throughput",
+        "grpc_large",
+        "grpc_latency",
+        "grpc_overload",
+        "grpc_shared_port",
+        "core_throughput",
+    ),
+    "kafka": ("kafka_throughput", "kafka_latency", "kafka_growth"),
+}
 _REPORT: Final = "report"
 _EXPECTED: Final = (BenchmarkError, BrokerError, PublisherError)
 

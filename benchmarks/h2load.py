@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import suppress
@@ -43,6 +44,15 @@ class Target:
     endpoint: str
     request: Path
     answer_bytes: int
+    method: str = METHOD
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load took, of the clock and of the client's processor time."""
+
+    seconds: float
+    client_cpu_seconds: float
 
 
 def write_request(path: Path, message: bytes) -> Path:
@@ -66,17 +76,18 @@ def find() -> str:
     return found
 
 
-async def load(target: Target, shape: Shape, calls: int) -> float:
-    """Make so many calls and return the seconds that they took.
+async def load(target: Target, shape: Shape, calls: int) -> Loaded:
+    """Make so many calls.
 
     Raises:
         BenchmarkError: h2load failed, or not every call was answered with a good message.
     """
+    before = _children_cpu_seconds()
     text = await _run(
         *(find(), "-n", str(calls), "-c", str(shape.connections), "-m", str(shape.streams)),
         *("-d", str(target.request)),
         *("-H", "content-type: application/grpc", "-H", "te: trailers"),
-        f"http://{target.endpoint}{METHOD}",
+        f"http://{target.endpoint}{target.method}",
     )
     finished, statuses, data = (p.search(text) for p in (_FINISHED, _STATUSES, _DATA))
     if finished is None or statuses is None or data is None:
@@ -87,7 +98,14 @@ async def load(target: Target, shape: Shape, calls: int) -> float:
             f"of {calls} calls {statuses[1]} had HTTP status 2xx, and their messages weigh "
             f"{data[1]} bytes instead of {good_bytes}: some calls failed"
         )
-    return float(finished[1]) * _UNIT_SECONDS[finished[2]]
+    seconds = float(finished[1]) * _UNIT_SECONDS[finished[2]]
+    return Loaded(seconds, _children_cpu_seconds() - before)
+
+
+def _children_cpu_seconds() -> float:
+    """Return what children that have ended had used; only h2load ends during a load."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 async def _run(*command: str) -> str:

@@ -2,6 +2,7 @@
 
     half_plus_two      x float32 [n] → y = 0.5 x + 2
     half_plus_two_784  x float32 [n, 784] → y = 0.5 x + 2
+    half_plus_two_slow the same as the first, with work for each value that makes it slow
     digits             image float32 [n, 64] → scores float32 [n, 10], class int64 [n]; Keras, the
                        quickstart's network
     big                x float32 [n] → y; carries 100 MB of variables, five of 20 MB
@@ -22,6 +23,8 @@ import numpy as np
 
 from benchmarks.children import running
 
+_SLOW_STEPS: Final = 10_000
+_SLOW_ROUNDS: Final = 24
 _BIG_PARTS: Final = 5
 _BIG_PART_FLOATS: Final = 5_000_000
 
@@ -65,6 +68,23 @@ def _save_half_plus_two(folder: Path, shape: Sequence[int | None]) -> None:
     tf.saved_model.save(module, str(folder), {"serving_default": serve})
 
 
+def _half_plus_two_slow(folder: Path) -> None:
+    tf: Any = importlib.import_module("tensorflow")
+    module = tf.Module()
+    module.steps = tf.Variable(tf.linspace(0.0, 1.0, _SLOW_STEPS))
+    spec = [tf.TensorSpec([None], tf.float32, name="x")]
+
+    def run(x: Any) -> dict[str, object]:  # noqa: ANN401 - TensorFlow has no types
+        # As much for each value however many there are, so that batches save nothing.
+        work = tf.expand_dims(x, 1) * module.steps
+        for _ in range(_SLOW_ROUNDS):
+            work = tf.math.sin(work)
+        return {"y": 0.5 * x + 2.0 + 1e-9 * tf.reduce_mean(work, axis=1)}
+
+    serve = tf.function(run, input_signature=spec)
+    tf.saved_model.save(module, str(folder), {"serving_default": serve})
+
+
 def _digits(folder: Path) -> None:
     from headrace.cli.quickstart.classifier import Classifier  # noqa: PLC0415 - imports Keras
     from headrace.cli.quickstart.digits import Digits  # noqa: PLC0415
@@ -94,6 +114,7 @@ def _big(folder: Path) -> None:
 _BUILDS: Final[dict[str, Callable[[Path], None]]] = {
     "half_plus_two": _half_plus_two,
     "half_plus_two_784": _half_plus_two_784,
+    "half_plus_two_slow": _half_plus_two_slow,
     "digits": _digits,
     "big": _big,
 }

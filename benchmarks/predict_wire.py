@@ -1,4 +1,4 @@
-"""TensorFlow Serving's Predict as bytes: requests built once, answers checked, one stub for both.
+"""TensorFlow Serving's Predict as bytes: requests built once, answers read, one stub for both.
 
 Uses the node's own message definitions, which are wire-compatible, because TensorFlow Serving's
 package imports TensorFlow.
@@ -13,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from grpc import aio
 
-from benchmarks.measurement import BenchmarkError
 from headrace.consumer.formats.tensor_proto import from_tensor_proto
 from headrace.protos.tensorflow_pb2 import DataType, TensorProto, TensorShapeProto
 from headrace.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
 
 METHOD: Final = "/tensorflow.serving.PredictionService/Predict"
-_DEADLINE_SECONDS: Final = 30.0
 
 Floats = npt.NDArray[np.float32]
 Call = aio.UnaryUnaryMultiCallable[bytes, bytes]
@@ -54,18 +52,7 @@ def answered_version(answer: bytes) -> int:
     return PredictResponse.FromString(answer).model_spec.version.value
 
 
-async def ask_and_check(
-    endpoint: str, request: bytes, output: str, expected: npt.ArrayLike
-) -> bytes:
-    """Call once and return the answer's bytes.
-
-    Raises:
-        BenchmarkError: the answer is not as expected.
-    """
-    async with aio.insecure_channel(endpoint) as channel:
-        answer = await predict_call(channel)(request, timeout=_DEADLINE_SECONDS)
+def output_of(answer: bytes, name: str) -> Floats:
+    """Return a float32 output of an answer."""
     outputs: Any = PredictResponse.FromString(answer).outputs
-    got = from_tensor_proto(outputs[output])
-    if not np.allclose(got, expected):
-        raise BenchmarkError(f"the node answered {got.tolist()!r}, not {expected!r}")
-    return answer
+    return np.asarray(from_tensor_proto(outputs[name]), np.float32)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from benchmarks import grpc
 from benchmarks.kafka import throughput
 from benchmarks.kafka.deployments import AT_LEAST_ONCE, EXACTLY_ONCE
 from benchmarks.measurement import Json
+from benchmarks.rpc import core_loop, overload, peers
+from benchmarks.rpc.tables import ratio
 from benchmarks.tables import EVENT, table
 
 _NODE_MEMORY: Final = "Headrace node"
@@ -74,6 +77,39 @@ def _judge_ratio(of: str, to: str, least: float) -> Judge:
     return judge
 
 
+def _judge_calls(of: str, to: str, least: float) -> Judge:
+    """Judge every shape but that of a single caller, who waits for two processes in turn."""
+
+    def judge(medians: Json) -> Verdict:
+        ratios = {
+            shape: found
+            for shape, figures in medians["shapes"].items()
+            if (found := ratio(figures, of, to)) is not None
+        }
+        if not ratios:
+            return None
+        words = ", ".join(f"{found:.2f} at {shape}" for shape, found in ratios.items())
+        of_many = [found for shape, found in ratios.items() if shape != str(grpc.SINGLE)]
+        return words, min(of_many, default=0.0) >= least
+
+    return judge
+
+
+def _judge_core(medians: Json) -> tuple[str, bool]:
+    rate = medians["parts"][core_loop.WHOLE]["calls_per_second"]
+    return f"{rate:,.0f} calls/s", rate >= 300_000
+
+
+def _judge_overload(medians: Json) -> tuple[str, bool]:
+    shares = {
+        f"{model}, {connections} connections": found[str(max(overload.FACTORS))]["percent_of_peak"]
+        for model, by_connections in medians.items()
+        for connections, found in by_connections.items()
+    }
+    words = "; ".join(f"{share:.0f} % ({where})" for where, share in shares.items())
+    return words, min(shares.values()) >= 90
+
+
 _PROMISES: Final[tuple[tuple[str, str, Judge], ...]] = (
     (
         "version_events",
@@ -90,7 +126,33 @@ _PROMISES: Final[tuple[tuple[str, str, Judge], ...]] = (
         "after 20 times loading and unloading 100 MB, memory is at most 5 % above where it began",
         _judge_memory,
     ),
-    ("swaps_under_load", "no request fails while versions swap, by either door", _judge_swaps),
+    ("swaps_under_load", "no request fails while versions swap, by any door", _judge_swaps),
+    *(
+        ("grpc_throughput", promise, _judge_calls(of, to, least))
+        for of, to, least, promise in (
+            (
+                grpc.NODE,
+                grpc.ECHO,
+                0.75,
+                "many callers get at least 0.75 times as many gRPC answers as from an empty echo",
+            ),
+            (grpc.NODE, peers.MLSERVER, 1.75, "and at least 1.75 times as many as from MLServer"),
+            (grpc.NODE, peers.PYTRITON, 1.75, "and at least 1.75 times as many as from PyTriton"),
+            (grpc.NODE_INFER, grpc.ECHO, 0.75, "the same over Open Inference: echo"),
+            (grpc.NODE_INFER, peers.MLSERVER, 1.75, "the same over Open Inference: MLServer"),
+            (grpc.NODE_INFER, peers.PYTRITON, 1.75, "the same over Open Inference: PyTriton"),
+        )
+    ),
+    (
+        "grpc_overload",
+        "at three times its peak a node still answers 90 % of the peak in time",
+        _judge_overload,
+    ),
+    (
+        "core_throughput",
+        "the serving core alone takes at least 300,000 calls a second on one core",
+        _judge_core,
+    ),
     (
         "kafka_throughput",
         "a node answers at least 200,000 records a second over Kafka at least once",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from headrace.cli.broker import EmbeddedBroker
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.fleet import Fleet, NodeView, status_reader
 from headrace.publisher.topics import ensure_topics
+from headrace.schemas.records import NodeStatus
 from headrace.schemas.topics import Topics, specs
 
 _NODE: Final = "benchmark"
@@ -29,6 +31,7 @@ class Node:
 
     child: Child
     grpc_endpoint: str
+    http_endpoint: str
 
     @property
     def pid(self) -> int:
@@ -61,7 +64,8 @@ async def node(
 ) -> AsyncGenerator[Node, None]:
     """Run a node on free ports; it is ready when the context begins.
 
-    Its settings are the defaults, but for `topics` and `settings`, which are flags by name.
+    Its settings are the defaults, but for `topics` and `settings`, which are flags by name; a
+    switch has no value, which is the empty one.
     """
     topics = topics or Topics()
     given = {
@@ -79,15 +83,16 @@ async def node(
         "dead-letter-topic": topics.dead_letters,
         **(settings or {}),
     }
-    arguments = [part for flag, value in given.items() for part in (f"--{flag}", value)]
+    arguments = [part for flag, value in given.items() for part in (f"--{flag}", value) if part]
     async with running("headrace.consumer", arguments, bench.folder) as child:
-        yield Node(child, await _ready_endpoint(name, child, connection, topics))
+        said = await _ready(name, child, connection, topics)
+        yield Node(child, said.grpc_endpoint, said.http_endpoint)
 
 
-async def _ready_endpoint(
+async def _ready(
     name: str, child: Child, connection: KafkaConnection, topics: Topics
-) -> str:
-    """Return where the node answers gRPC, once it is ready.
+) -> NodeStatus:
+    """Return what the node says of itself, once it is ready.
 
     Raises:
         BenchmarkError: it ended, or is not ready in time.
@@ -98,7 +103,7 @@ async def _ready_endpoint(
             child.check_running()
             view = await reader.wait_for(lambda fleet: _ready_node(fleet, name), _LOOK_SECONDS)
             if view is not None and view.heartbeat is not None:
-                return view.heartbeat.grpc_endpoint
+                return view.heartbeat
     raise BenchmarkError(f"the node is not ready after {_READY_SECONDS:g} s")
 
 
@@ -106,3 +111,12 @@ def _ready_node(fleet: Fleet, name: str) -> NodeView | None:
     found = fleet.nodes.get(name)
     is_ready = found is not None and found.is_ready and found.is_live(time.time_ns() // 1_000_000)
     return found if is_ready else None
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody uses yet."""
+    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [each.getsockname()[1] for each in taken]
+    for each in taken:
+        each.close()
+    return ports

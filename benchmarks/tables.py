@@ -135,37 +135,6 @@ def _swaps(outcome: Json) -> str:
     return table(("", "requests", "p50 ms", "p99 ms", "largest ms"), rows)
 
 
-def _rates(outcome: Json) -> str:
-    rows = [
-        (
-            shape,
-            f"{figures['Headrace']['calls_per_second']:,.0f}",
-            f"{figures['grpc.aio echo']['calls_per_second']:,.0f}",
-            f"{figures['headrace_to_echo']:.2f}",
-        )
-        for shape, figures in outcome["medians"]["shapes"].items()
-    ]
-    return table(("connections × streams", "Headrace calls/s", "echo calls/s", "ratio"), rows)
-
-
-def _cpu(outcome: Json) -> str:
-    rows = [
-        (
-            shape,
-            *(
-                f"{figures[server][f'{process}_cpu_seconds_per_1000_calls']:.3f}"
-                for server, process in (
-                    ("Headrace", "node"),
-                    ("Headrace", "worker"),
-                    ("grpc.aio echo", "echo"),
-                )
-            ),
-        )
-        for shape, figures in outcome["medians"]["shapes"].items()
-    ]
-    return table(("CPU seconds per 1,000 calls", "node", "worker", "echo"), rows)
-
-
 def _profile(outcome: Json) -> str:
     seen = outcome["medians"].get("node_profile_percent")
     if seen is None:
@@ -192,8 +161,6 @@ PARTS: Final[Mapping[tuple[str, str], Callable[[Json], str]]] = {
     ("swaps_under_load", "words"): _swap_words,
     ("swaps_under_load", "windows"): _swap_windows,
     ("swaps_under_load", "table"): _swaps,
-    ("grpc_throughput", "table"): _rates,
-    ("grpc_throughput", "cpu"): _cpu,
     ("grpc_throughput", "profile"): _profile,
 }
 

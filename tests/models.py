@@ -12,11 +12,21 @@ is kept between test runs under a name that changes with this file.
     judge               TF2: takes serialised examples with x and, optionally, w (1) and name:
                         serving_default classifies (classes, scores [n, 2]), regress gives w x [n],
                         scores and labels give one of both, and the others answer out of form
+    judge_tf1           the same, made by TensorFlow 1's builder
+    sampler_tf1, _tf2   the same signatures in both styles: serving_default is half_plus_two; pair
+                        (a, b → sum, product), defaulted (x, plus = 10 → y), total (x → a scalar),
+                        mixed (x → y and a scalar), text (x → y upper, y_bytes as it came), those
+                        that fail (read a path, close a queue again), and
+                        one named for each dtype (x of any shape → y, the same)
     with_default        x float32 [n], plus float32 [] (10) → y = x + plus
     half_plus_drift     the same below 100, and 0.25 more from there on
     upper               text string [n] → upper string [n]
     sum_and_product     a, b float32 [n, 3] → sum, product float32 [n, 3]
     next_int64          x int64 [n] → y = x + 1; the signature "previous" gives y = x - 1
+    kinds               TF2: for each dtype of KINDS a signature of its name, x [n, m] → same, its
+                        column [n]; pair: a, b float32 [n, m] → sum, product [n, m]; narrow: x
+                        float32 [n, m] → same, half float16 [n, m]
+    kinds_tf1           the same, made by TensorFlow 1's builder
     total               x float32 [n] → total float32 [], which cannot be batched
     joined              text string [n] → joined string []
     positives           x float32 [n] → those above 0: promises rows and gives others
@@ -33,6 +43,7 @@ is kept between test runs under a name that changes with this file.
     badly_warmed        picky with a recorded request that it raises at
     warmed_judge        judge with a recorded request of every kind that is run
     badly_warmed_judge  judge with a recorded classification without examples
+    stalled             sleepy with a recorded request that never ends, so that it loads for ever
     wrongly_warmed      half_plus_two with a recording that is no TFRecord file
     no_signature        a SavedModel that exports nothing
 """
@@ -48,7 +59,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -68,6 +79,10 @@ class Build(Protocol):
 
 BRITTLE_VALUE = 13.0
 VOCABULARY = ("apple", "pear", "plum")
+KINDS = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64", "string"),
+)
 
 
 @functools.cache
@@ -100,6 +115,35 @@ def _save(tf: TF, folder: Path, **functions: TF) -> None:
     for name, function in functions.items():
         setattr(module, name, function)
     tf.saved_model.save(module, str(folder), signatures=functions)
+
+
+def _save_tf1(
+    tf: TF,
+    folder: Path,
+    functions: Mapping[str, tuple[Callable[..., Tensor], list[TF]]],
+    *,
+    defaults: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    """Save functions of tensors of these specs in one TF1 graph, each as a signature."""
+    v1 = tf.compat.v1
+    info = v1.saved_model.build_tensor_info
+    signatures: dict[str, TF] = {}
+    with tf.Graph().as_default(), v1.Session() as session:
+        for name, (work, specs) in functions.items():
+            inputs = {
+                spec.name: v1.placeholder(spec.dtype, spec.shape, name=f"{name}_{spec.name}")
+                for spec in specs
+            }
+            signatures[name] = v1.saved_model.build_signature_def(
+                {alias: info(tensor) for alias, tensor in inputs.items()},
+                {alias: info(tensor) for alias, tensor in work(**inputs).items()},
+                "tensorflow/serving/predict",
+            )
+            for alias, value in (defaults or {}).get(name, {}).items():
+                signatures[name].defaults[alias].CopyFrom(tf.make_tensor_proto(value))
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
 
 
 def half_plus_two(tf: TF, folder: Path) -> None:
@@ -169,9 +213,8 @@ def half_plus_two_zoo(tf: TF, folder: Path) -> None:
         builder.save()
 
 
-def judge(tf: TF, folder: Path) -> None:
-    """TF2, with signatures that take examples."""
-    spec = [tf.TensorSpec([None], tf.string, name="inputs")]
+def _judgements(tf: TF) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return what the signatures of `judge` compute of serialised examples."""
 
     def x_of(inputs: Tensor) -> Tensor:
         found = tf.io.parse_example(
@@ -195,7 +238,7 @@ def judge(tf: TF, folder: Path) -> None:
     def classify(inputs: Tensor) -> Tensor:
         return {"classes": named(inputs), "scores": scored(inputs)}
 
-    made: dict[str, Callable[[Tensor], Tensor]] = {
+    return {
         "serving_default": classify,
         "regress": lambda inputs: {"outputs": x_of(inputs)},
         "scores": lambda inputs: {"scores": scored(inputs)},
@@ -215,11 +258,79 @@ def judge(tf: TF, folder: Path) -> None:
             "more": x_of(inputs),
         },
     }
-    _save(
-        tf,
-        folder,
-        **{name: tf.function(work, input_signature=spec) for name, work in made.items()},
+
+
+def judge(tf: TF, folder: Path) -> None:
+    """TF2, with signatures that take examples."""
+    spec = [tf.TensorSpec([None], tf.string, name="inputs")]
+    made = _judgements(tf)
+    _save(tf, folder, **{n: tf.function(work, input_signature=spec) for n, work in made.items()})
+
+
+def judge_tf1(tf: TF, folder: Path) -> None:
+    """TF1, with the same signatures."""
+    spec = [tf.TensorSpec([None], tf.string, name="inputs")]
+    _save_tf1(tf, folder, {name: (work, spec) for name, work in _judgements(tf).items()})
+
+
+Sample: TypeAlias = "tuple[Callable[..., Tensor], list[TF]]"
+
+
+def _samples(tf: TF) -> dict[str, Sample]:
+    """Return what the signatures of the samplers compute, and of what."""
+
+    def one(work: Callable[[Tensor], Tensor], spec: TF) -> Sample:
+        return work, [spec]
+
+    def of_x(work: Callable[[Tensor], Tensor], dtype: TF, shape: TF = None) -> Sample:
+        return work, [tf.TensorSpec(shape, dtype, name="x")]
+
+    def pair(a: Tensor, b: Tensor) -> Tensor:
+        return {"sum": a + b, "product": a * b}
+
+    def defaulted(x: Tensor, plus: Tensor = tf.constant(10.0)) -> Tensor:  # noqa: B008 - the library's way
+        return {"y": x + plus}
+
+    def closed(x: Tensor) -> Tensor:
+        # It outlives the run, so every run but the first, the loader's own, finds it closed.
+        queue = tf.raw_ops.FIFOQueueV2(component_types=[tf.float32], shapes=[[]])
+        with tf.control_dependencies([tf.raw_ops.QueueCloseV2(handle=queue)]):
+            return {"y": tf.identity(x)}
+
+    def floats(*names: str) -> list[TF]:
+        return [tf.TensorSpec([None], tf.float32, name=name) for name in names]
+
+    plus = tf.TensorSpec([], tf.float32, name="plus")
+    dtypes = (
+        *("bool", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     )
+    return {
+        "serving_default": of_x(lambda x: {"y": 0.5 * x + 2.0}, tf.float32, [None, 1]),
+        "pair": (pair, floats("a", "b")),
+        "defaulted": (defaulted, [*floats("x"), plus]),
+        "total": of_x(lambda x: {"total": tf.reduce_sum(x)}, tf.float32, [None]),
+        "mixed": of_x(lambda x: {"y": x + 1.0, "total": tf.reduce_sum(x)}, tf.float32, [None]),
+        "read": one(
+            lambda path: {"y": tf.io.read_file(path)}, tf.TensorSpec([], tf.string, name="path")
+        ),
+        "closed": of_x(closed, tf.float32, [None]),
+        "text": of_x(lambda x: {"y": tf.strings.upper(x), "y_bytes": tf.identity(x)}, tf.string),
+        **{name: of_x(lambda x: {"y": tf.identity(x)}, getattr(tf, name)) for name in dtypes},
+    }
+
+
+def sampler_tf1(tf: TF, folder: Path) -> None:
+    """TF1, with a signature for everything."""
+    _save_tf1(tf, folder, _samples(tf), defaults={"defaulted": {"plus": 10.0}})
+
+
+def sampler_tf2(tf: TF, folder: Path) -> None:
+    """TF2, with the same signatures."""
+    made = {
+        name: tf.function(work, input_signature=spec) for name, (work, spec) in _samples(tf).items()
+    }
+    _save(tf, folder, **made)
 
 
 def with_default(tf: TF, folder: Path) -> None:
@@ -282,6 +393,50 @@ def next_int64(tf: TF, folder: Path) -> None:
         serving_default=tf.function(up, input_signature=spec),
         previous=tf.function(down, input_signature=spec),
     )
+
+
+def _kinds(tf: TF) -> dict[str, tuple[dict[str, TF], Callable[..., dict[str, Tensor]]]]:
+    """Return the inputs and the work of every signature of `kinds`."""
+
+    def same(x: Tensor) -> dict[str, Tensor]:
+        return {"same": tf.identity(x), "column": x[:, 0]}
+
+    def pair(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        return {"sum": a + b, "product": a * b}
+
+    def narrow(x: Tensor) -> dict[str, Tensor]:
+        return {"same": tf.identity(x), "half": tf.cast(x, tf.float16)}
+
+    return {
+        **{kind: ({"x": tf.as_dtype(kind)}, same) for kind in KINDS},
+        "pair": ({"a": tf.float32, "b": tf.float32}, pair),
+        "narrow": ({"x": tf.float32}, narrow),
+    }
+
+
+def kinds(tf: TF, folder: Path) -> None:
+    """TF2, with every dtype."""
+    made = {
+        name: tf.function(
+            work,
+            input_signature=[tf.TensorSpec([None, None], of, name=x) for x, of in inputs.items()],
+        )
+        for name, (inputs, work) in _kinds(tf).items()
+    }
+    _save(tf, folder, **made)
+
+
+def kinds_tf1(tf: TF, folder: Path) -> None:
+    """TF1, with every dtype."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        signatures: dict[str, TF] = {}
+        for name, (inputs, work) in _kinds(tf).items():
+            fed = {x: v1.placeholder(of, [None, None]) for x, of in inputs.items()}
+            signatures[name] = v1.saved_model.predict_signature_def(fed, work(**fed))
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
 
 
 def total(tf: TF, folder: Path) -> None:
@@ -511,6 +666,14 @@ def badly_warmed_judge(tf: TF, folder: Path) -> None:
     _record(tf, folder, log)
 
 
+def stalled(tf: TF, folder: Path) -> None:
+    """A recorded request that is never done."""
+    sleepy(tf, folder)
+    log = _log()
+    log.predict_log.request.inputs["seconds"].CopyFrom(tf.make_tensor_proto([1e9], tf.float32))
+    _record(tf, folder, log)
+
+
 def wrongly_warmed(tf: TF, folder: Path) -> None:
     """A recording that is no recording."""
     half_plus_two(tf, folder)
@@ -528,17 +691,23 @@ BUILDS: tuple[Build, ...] = (
         half_plus_two_tf1,
         half_plus_two_zoo,
         judge,
+        judge_tf1,
+        sampler_tf1,
+        sampler_tf2,
         with_default,
         half_plus_drift,
         upper,
         sum_and_product,
         next_int64,
+        kinds,
+        kinds_tf1,
         total,
         joined,
         positives,
         ragged,
     ),
     *(sleepy, gated, picky, brittle, hostile, vocabulary, warmed, badly_warmed, wrongly_warmed),
+    stalled,
     *(warmed_judge, badly_warmed_judge),
     no_signature,
 )

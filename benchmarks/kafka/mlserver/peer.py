@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import socket
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -20,9 +18,9 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks import proc
+from benchmarks import proc, venvs
 from benchmarks.children import running_program
-from benchmarks.kafka.mlserver.installation import installed, version
+from benchmarks.kafka.mlserver import settings
 from benchmarks.kafka.payloads import Payloads, check_values, correlation_id
 from benchmarks.kafka.processor_time import ProcessorTime
 from benchmarks.kafka.rounds import expected, figures
@@ -33,9 +31,7 @@ from benchmarks.measurement import BenchmarkError, Json
 from headrace.publisher.clients import Message
 
 NAME: Final = "MLServer"
-_MODEL: Final = "half_plus_two"
 _TOPICS: Final = ("mlserver.requests", "mlserver.responses")
-_RUNTIME: Final = Path(__file__).with_name("runtime.py.txt")
 _FIRST_REQUESTS: Final = 500
 _READY_SECONDS: Final = 60.0
 _PROBE_SECONDS: Final = 2.0
@@ -54,12 +50,13 @@ class Found:
 
 async def measured(stage: Stage, payloads: Payloads, rounds: int, seconds: float) -> Found:
     """Measure MLServer; when it cannot be had here, say so and go on without it."""
-    about: Json = {"version": version()}
+    version = venvs.pinned(settings.REQUIREMENTS, "mlserver")
+    about: Json = {"version": version}
     runs: list[Json] = []
-    stage.bench.tell(f"MLServer {version()} (installed into the cache the first time)")
+    stage.bench.tell(f"MLServer {version} (installed into the cache the first time)")
     try:
-        program = await installed()
-        async with _serving(stage, program) as subject:
+        folder = await venvs.installed("mlserver", settings.REQUIREMENTS)
+        async with _serving(stage, folder / "bin" / "mlserver") as subject:
             first = await _round(stage, subject, payloads, _FIRST_REQUESTS)
             count = max(_FIRST_REQUESTS, round(first["records_per_second"] * seconds))
             while len(runs) < rounds:
@@ -103,7 +100,7 @@ def _requests(payloads: Payloads, run: int, count: int) -> Requests:
         tensor = {"name": "x", "datatype": "FP32", "shape": x.shape, "data": x.ravel().tolist()}
         asked = {"id": correlation_id(run, number).decode(), "inputs": [tensor]}
         values.append(json.dumps(asked).encode())
-    headers = (("mlserver-model", _MODEL.encode()),)
+    headers = (("mlserver-model", settings.MODEL.encode()),)
     return Requests(topic=_TOPICS[0], run=run, values=values, count=count, headers=headers)
 
 
@@ -118,7 +115,17 @@ def _check(payloads: Payloads, number: int, answer: Message) -> None:
 async def _serving(stage: Stage, program: Path) -> AsyncGenerator[Subject, None]:
     """Run MLServer; it answers from every partition when the context begins."""
     await stage.topics(*_TOPICS)
-    folder = await asyncio.to_thread(_write_settings, stage)
+    folder, servers = stage.bench.folder / "mlserver", stage.connection.bootstrap_servers
+    await asyncio.to_thread(
+        settings.write,
+        folder,
+        {
+            "kafka_enabled": True,
+            "kafka_servers": servers,
+            "kafka_topic_input": _TOPICS[0],
+            "kafka_topic_output": _TOPICS[1],
+        },
+    )
     command = [str(program), "start", str(folder)]
     async with running_program(
         "mlserver", command, stage.bench.folder, grace_seconds=_GRACE_SECONDS
@@ -136,40 +143,6 @@ async def _serving(stage: Stage, program: Path) -> AsyncGenerator[Subject, None]
         yield subject
 
 
-def _write_settings(stage: Stage) -> Path:
-    folder = stage.bench.folder / "mlserver"
-    folder.mkdir()
-    shutil.copy(_RUNTIME, folder / "half_plus_two.py")
-    http, grpc, metrics = _free_ports(3)
-    settings = {
-        "debug": False,
-        "host": "127.0.0.1",
-        "http_port": http,
-        "grpc_port": grpc,
-        "metrics_port": metrics,
-        "metrics_dir": str(folder / "metrics"),
-        "environments_dir": str(folder / "environments"),
-        # In the server's own process: a pool of others makes it slower with a model this small.
-        "parallel_workers": 0,
-        "kafka_enabled": True,
-        "kafka_servers": stage.connection.bootstrap_servers,
-        "kafka_topic_input": _TOPICS[0],
-        "kafka_topic_output": _TOPICS[1],
-    }
-    model = {"name": _MODEL, "implementation": "half_plus_two.HalfPlusTwo"}
-    (folder / "settings.json").write_text(json.dumps(settings), "utf-8")
-    (folder / "model-settings.json").write_text(json.dumps(model), "utf-8")
-    return folder
-
-
-def _free_ports(count: int) -> list[int]:
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in taken]
-    for each in taken:
-        each.close()
-    return ports
-
-
 async def _wait_ready(stage: Stage, subject: Subject) -> None:
     """Ask once in each partition until all are answered.
 
@@ -177,7 +150,7 @@ async def _wait_ready(stage: Stage, subject: Subject) -> None:
         BenchmarkError: it ended, or does not answer in time.
     """
     deadline = time.monotonic() + _READY_SECONDS
-    payloads = Payloads.of([_MODEL], (3,))
+    payloads = Payloads.of([settings.MODEL], (3,))
     async with (
         watching(stage.connection, subject.responses) as watch,
         producing(stage.connection) as producer,

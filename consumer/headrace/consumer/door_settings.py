@@ -36,7 +36,7 @@ class DoorSettings(BaseModel):
         "callers need none)",
     )
     max_connection_calls: Annotated[int, Field(gt=0)] = Field(
-        256, description="gRPC calls of one connection inside at once; more wait at the client"
+        1024, description="gRPC calls of one connection inside at once; more wait at the client"
     )
     max_concurrent_calls: Annotated[int, Field(gt=0)] = Field(
         4096, description="gRPC calls inside at once, before more are refused"

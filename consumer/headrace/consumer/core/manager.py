@@ -166,11 +166,15 @@ class Manager:
         }
 
     def _wanted(self, model: PlannedModel, harnesses: dict[_Key, Harness]) -> set[_Key]:
-        """Return what should be served: the plan's wish, and what a label still stands for."""
+        """Return what should be served: the plan's wish, and what labels stand for meanwhile.
+
+        A label holds its previous version while it waits for its own, and only then: one whose own
+        version was retired holds nothing.
+        """
         failed = [key[0] for key, harness in harnesses.items() if harness.has_failed]
-        numbers = model.wanted(failed) | (
-            model.versions.keys() & self._map.model(model.name).bound.values()
-        )
+        routes = self._map.model(model.name)
+        held = {number for label, number in routes.bound.items() if number != routes.labels[label]}
+        numbers = model.wanted(failed) | (model.versions.keys() & held)
         return {(n, model.versions[n].record.digest) for n in numbers}
 
     def _begin_missing(

@@ -44,10 +44,6 @@ PATIENCE: Final = (
     ("grpc.keepalive_timeout_ms", 60_000),
     # A connection that never becomes one.
     ("grpc.server_handshake_timeout_ms", 20_000),
-    # Calls that the event loop has not got to: beyond these, gRPC ends them as CANCELLED, from
-    # 1,000 on by default. Connections times streams are to bound them, not this.
-    ("grpc.server.max_pending_requests", 16_384),
-    ("grpc.server.max_pending_requests_hard_limit", 16_384),
 )
 
 _SERVICES: Final = (PREDICTION_SERVICE, MODEL_SERVICE, OPEN_INFERENCE_SERVICE)
@@ -71,7 +67,7 @@ class GrpcOptions:
     node: str = ""
     limits: CallLimits = field(default_factory=CallLimits)
     max_message_bytes: int = 64 * 2**20
-    max_streams: int = 256
+    max_streams: int = 1024
     max_age_seconds: float = 0.0
     default_timeout_seconds: float = 30.0
     drain_seconds: float = 10.0

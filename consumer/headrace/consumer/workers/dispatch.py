@@ -60,6 +60,11 @@ class Dispatcher:
         self.has_answered = False
 
     @property
+    def calls_in_workers(self) -> int:
+        """How many calls have been sent and are not answered."""
+        return sum(frame.left for lane in self._lanes for frame in lane.frames.values())
+
+    @property
     def workers(self) -> int:
         """How many workers get calls."""
         return len(self._lanes)

@@ -16,6 +16,10 @@ EXPIRED: Final = Fault(
     Code.DEADLINE_EXCEEDED, message="the deadline passed before the answer was there"
 )
 
+_BACKLOG_CALLS: Final = 16
+_HASTE: Final = 2.0
+"""A call is to have this many times the time that it will wait: the model takes time, too, and so
+does the way back, and where the queue is filled up to the last moment every answer is too late."""
 _MIN_RETRY_SECONDS: Final = 0.05
 _MAX_RETRY_SECONDS: Final = 5.0
 
@@ -43,17 +47,22 @@ class Ticket:
         "size_bytes",
     )
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Stand for these calls; `loop`, the running one, is asked for when it is not given."""
         self.calls = calls
         self.count = self.left = len(calls.payloads)
-        self.size_bytes = calls.size_bytes
-        self.latest_seconds = max(calls.deadlines_seconds)
+        if self.count == 1:
+            self.size_bytes = len(calls.payloads[0])
+            self.latest_seconds = calls.deadlines_seconds[0]
+        else:
+            self.size_bytes = calls.size_bytes
+            self.latest_seconds = max(calls.deadlines_seconds)
         self.payloads: list[bytes | None] = [None] * self.count
         self.faults: dict[int, Fault] = {}
         self.deaths: dict[int, int] = {}
         self.is_queued = False
         self.is_sent = False
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = (loop or asyncio.get_running_loop()).create_future()
 
     @property
     def unanswered(self) -> list[int]:
@@ -143,6 +152,24 @@ class CallQueue:
         self._tickets.append(ticket)
         self.calls += ticket.count
         self._bytes += ticket.size_bytes
+
+    def check_in_time(self, ticket: Ticket, calls_in_workers: int) -> None:
+        """Raise QueueFull when a ticket would hardly be answered before its deadline.
+
+        First in, first out: under overload all would wait until it is too late for each, and the
+        worker would be kept busy with answers that nobody wants.
+        """
+        if self.calls < _BACKLOG_CALLS:
+            return
+        now = time.monotonic()
+        ahead = self.calls + calls_in_workers
+        seconds = self._pace.seconds_for(ahead, now)
+        if now + _HASTE * seconds > ticket.latest_seconds:
+            raise QueueFull(
+                f"{ahead} calls come before this one, for about {seconds:.2g} s, and its "
+                "deadline is too near for that; try again later",
+                self.retry_after_seconds(now),
+            )
 
     def retry_after_seconds(self, now: float) -> float:
         """Return about how long it takes until what waits now has been given out.

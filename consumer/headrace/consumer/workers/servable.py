@@ -10,6 +10,7 @@ from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import LoadError
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.workers.crew import Crew
+from headrace.consumer.workers.deadlines import Deadlines
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.consumer.workers.queue import EXPIRED, CallQueue, Ticket
 from headrace.consumer.workers.recruiter import StartWorker
@@ -43,6 +44,7 @@ class WorkerServable:
         self._crew = Crew(servable, start, self._queue, batching, options)
         self._dispatcher = self._crew.dispatcher
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._expire)
         self._broken: asyncio.Future[LoadError] = self._loop.create_future()
         # Why calls are refused; None while they are taken.
         self._closed: Fault | None = None
@@ -67,18 +69,19 @@ class WorkerServable:
             return refused(self._closed, count)
         if not count:
             return Answers([], {})
-        ticket = Ticket(calls)
-        timer = self._expire_at(ticket)
+        ticket = Ticket(calls, self._loop)
+        self._deadlines.watch(ticket)
         try:
             if may_wait:
                 await self._wait_room(ticket)
+            else:
+                self._queue.check_in_time(ticket, self._dispatcher.calls_in_workers)
             if ticket.left:
                 self._queue.put(ticket)
                 self._dispatcher.pump()
                 await ticket.done
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._deadlines.forget(ticket)
             if ticket.left:
                 if ticket.is_sent:
                     self._dispatcher.recall(ticket)
@@ -133,11 +136,6 @@ class WorkerServable:
             await self._queue.wait_room()
             if self._closed is not None:
                 ticket.settle_rest(self._closed)
-
-    def _expire_at(self, ticket: Ticket) -> asyncio.TimerHandle | None:
-        if ticket.latest_seconds == float("inf"):
-            return None
-        return self._loop.call_at(ticket.latest_seconds, self._expire, ticket)
 
     def _expire(self, ticket: Ticket) -> None:
         """Answer calls that have not been sent; soon after, those that have."""

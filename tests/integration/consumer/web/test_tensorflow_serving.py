@@ -131,7 +131,7 @@ async def test_body_that_is_not_compressed_as_it_says_is_refused(
             'Serving signature name: "none" not found in signature def',
         ),
         ("picky:predict", {"instances": [100.0]}, 400, "100"),
-        ("total:predict", {"instances": [1.0]}, 501, "ask in columns"),
+        ("total:predict", {"instances": [1.0]}, 400, "ask in columns"),
     ],
 )
 async def test_error_has_the_status_of_its_code(

@@ -381,6 +381,21 @@ async def test_label_keeps_its_old_target_until_the_new_one_is_available() -> No
             assert found.id.version == 3
 
 
+async def test_retired_version_ends_though_a_label_names_it() -> None:
+    """A label that waits for nothing holds nothing: the version was taken out of service."""
+    async with staged() as stage:
+        stage.write(version(1), ModelConfig(model="m", labels={"stable": 1}))
+        await stage.until(1, S.AVAILABLE)
+        stage.write(version(2), retired(1))
+        await stage.until(1, S.END)
+        with pytest.raises(ServableNotFound, match=r"Specific\(m, 1\)"):
+            stage.map.acquire(Route("m", None, "stable"))
+        stage.write(version(1))
+        await stage.until(1, S.AVAILABLE)
+        with stage.map.acquire(Route("m", None, "stable")) as found:
+            assert found.id.version == 1
+
+
 async def test_configuration_reaches_running_versions() -> None:
     """New batching rules and more workers need no reload; a wider policy loads more."""
     async with staged() as stage:

@@ -22,7 +22,7 @@ from headrace.consumer.formats.examples_json import ExamplesJson
 from headrace.consumer.formats.methods import Classify, Method, Regress
 from headrace.consumer.formats.ordinary import Codec, Ordinary
 from headrace.consumer.formats.request import InferRequest
-from headrace.consumer.platforms.platform import Array
+from headrace.consumer.platforms.platform import Array, Signature
 from headrace.protos.tensorflow_pb2 import Example
 from headrace.protos.tensorflow_serving_pb2 import (
     ClassificationRequest,
@@ -331,7 +331,7 @@ class Judge(Arithmetic):
 
     def __init__(self, *, drops: bool = False) -> None:
         super().__init__()
-        self.signatures = {
+        self.signatures: Mapping[str, Signature] = {
             "serving_default": signature(
                 "serving_default", TAKES, {"scores": (np.float32, (None, 1))}
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 
 import pytest
 
@@ -235,3 +237,25 @@ async def test_the_rest_gets_one_fault() -> None:
     calls.settle_rest(GONE)
     await calls.done
     assert calls.answers() == ([b"", b"", b""], {0: GONE, 2: GONE})
+
+
+async def test_a_call_that_would_come_too_late_is_refused() -> None:
+    """Behind a backlog that takes longer than its deadline; one that has the time is taken."""
+    queue = CallQueue(10_000, 1 << 30)
+    now = time.monotonic()
+    for _ in range(300):
+        queue.put(Ticket(Calls(Encoding.AVRO, [b""], [math.inf])))
+    queue.take(100, 1 << 20, now - 1)
+    queue.take(100, 1 << 20, now)  # a hundred a second, and a hundred wait
+    with pytest.raises(QueueFull, match="its deadline is too near for that"):
+        queue.check_in_time(Ticket(Calls(Encoding.AVRO, [b""], [now + 0.5])), 0)
+    queue.check_in_time(Ticket(Calls(Encoding.AVRO, [b""], [now + 60])), 0)
+    with pytest.raises(QueueFull, match="10100 calls come before"):
+        queue.check_in_time(Ticket(Calls(Encoding.AVRO, [b""], [now + 60])), 10_000)
+
+
+async def test_a_short_queue_refuses_nobody_for_time() -> None:
+    """A few calls tell nothing of the time that they take."""
+    queue = CallQueue(10, 1 << 30)
+    queue.put(Ticket(Calls(Encoding.AVRO, [b""], [math.inf])))
+    queue.check_in_time(Ticket(Calls(Encoding.AVRO, [b""], [time.monotonic()])), 0)

@@ -1,4 +1,4 @@
-"""MLServer in a virtual environment of its own: its pins and the node's do not go together."""
+"""Peers in virtual environments of their own: their pins and the node's do not go together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,37 +15,44 @@ import platformdirs
 
 from benchmarks.measurement import BenchmarkError
 
-REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
-_INSTALL_SECONDS: Final = 300.0
+_INSTALL_SECONDS: Final = 600.0
 _STAMP: Final = ".installed"
 
 
-async def installed() -> Path:
-    """Return the `mlserver` program, installed into the user's cache the first time.
+def _as_it_is(_folder: Path) -> None:
+    pass
+
+
+async def installed(
+    name: str, requirements: Path, adapt: Callable[[Path], None] = _as_it_is
+) -> Path:
+    """Return the folder of a peer's environment, made in the user's cache the first time.
+
+    `adapt` is given that folder when its packages have just been installed.
 
     Raises:
         BenchmarkError: it cannot be installed here; the message is pip's.
     """
-    pins = await asyncio.to_thread(REQUIREMENTS.read_bytes)
+    pins = await asyncio.to_thread(requirements.read_bytes)
     identity = hashlib.sha256(pins + sys.version.encode()).hexdigest()[:12]
-    folder = Path(platformdirs.user_cache_dir("headrace")) / "benchmarks" / f"mlserver-{identity}"
-    program = folder / "bin" / "mlserver"
+    folder = Path(platformdirs.user_cache_dir("headrace")) / "benchmarks" / f"{name}-{identity}"
     if not (folder / _STAMP).is_file():
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        await _run(sys.executable, "-m", "venv", str(folder))
+        await _run(name, sys.executable, "-m", "venv", str(folder))
         pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet")
-        await _run(*pip, "--requirement", str(REQUIREMENTS))
+        await _run(name, *pip, "--requirement", str(requirements))
+        await asyncio.to_thread(adapt, folder)
         await asyncio.to_thread((folder / _STAMP).touch)
-    return program
+    return folder
 
 
-def version() -> str:
-    """Return the version that is pinned."""
-    pins = REQUIREMENTS.read_text("ascii").splitlines()
-    return next(pin.partition("==")[2] for pin in pins if pin.startswith("mlserver=="))
+def pinned(requirements: Path, package: str) -> str:
+    """Return the version of a package that is pinned."""
+    pins = requirements.read_text("ascii").splitlines()
+    return next(pin.partition("==")[2] for pin in pins if pin.startswith(f"{package}=="))
 
 
-async def _run(*command: str) -> None:
+async def _run(name: str, *command: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
     )
@@ -59,4 +67,4 @@ async def _run(*command: str) -> None:
             await process.wait()
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()
-        raise BenchmarkError(f"MLServer cannot be installed here: {' '.join(lines[-2:])[-400:]}")
+        raise BenchmarkError(f"{name} cannot be installed here: {' '.join(lines[-2:])[-400:]}")
