@@ -25,7 +25,8 @@ from benchmarks.predict_wire import request_bytes
 from headrace.consumer.core.calls import Calls, Encoding
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.core.plan import PlannedVersion
-from headrace.consumer.core.serving_map import Serving, ServingMap
+from headrace.consumer.core.choice import Serving
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.formats.routes import read_predict_route
 from headrace.consumer.workers import frames
 from headrace.consumer.workers.link import Link

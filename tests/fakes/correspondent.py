@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.readiness import Phase, Readiness
-from headrace.consumer.core.serving_map import Serving, ServingMap
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.publisher.clients import AIOKafkaProducer, Message, TopicPartition
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.topics import partition_counts

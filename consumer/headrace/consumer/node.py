@@ -12,6 +12,7 @@ import gc
 import time
 from collections import deque
 from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
 
@@ -89,8 +90,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     repository = repository_of(settings, connection, manager, monitor)
     http = http_options(settings, certificates)
     web = HttpDoor(serving_map, monitor, readiness, http, repository)
-    http = http_options(settings, certificates)
-    web = HttpDoor(serving_map, monitor, readiness, http, repository)
     grpc = grpc_options(settings, certificates)
     rpc = GrpcDoor(serving_map, monitor, readiness, grpc, repository)
     control = ControlLog(
@@ -149,7 +148,8 @@ async def _follow(
     readiness.observe(beat)
     async with aclosing(control.batches()) as batches:
         async for batch in batches:
-            plan = fold(plan, batch.events)
+            # Records that were skipped count, too: whoever waits for an offset waits for them.
+            plan = replace(fold(plan, batch.events), offset=batch.offset)
             errors.extend(batch.unreadable)
             for unreadable in batch.unreadable:
                 log.warning("control_record.skipped", error=unreadable)

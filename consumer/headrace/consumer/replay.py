@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from headrace.consumer.artifacts.cache import ArtifactCache
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.errors import ReplayRefused
 from headrace.consumer.core.plan import ControlEvent, Plan, PlannedModel, PlannedVersion, fold
 from headrace.consumer.core.servable import Servable
-from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.parts import open_intake, worker_options
 from headrace.consumer.settings import Settings
 from headrace.consumer.stream.clients import TopicPartition

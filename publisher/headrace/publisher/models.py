@@ -226,7 +226,7 @@ class ModelPublisher:
         async with self._appending:
             record = Known.of(await self._log.read()).version(model, version)
             if record.lifecycle is not to:
-                record = replace(record, lifecycle=to, signature=None)
+                record = replace(record, lifecycle=to)
             return await self._log.append(version_key(model, version), record, timeout)
 
     async def _announce(

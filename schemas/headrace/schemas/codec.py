@@ -23,7 +23,8 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from fastavro import parse_schema
 
-from headrace.schemas import config_fields, fields, single_object
+from headrace.schemas import comparison_fields, config_fields, fields, single_object, version_fields
+from headrace.schemas.comparison import ShadowComparison
 from headrace.schemas.errors import (
     SchemaRefused,
     TooLarge,
@@ -97,7 +98,9 @@ def _form(
 
 
 _FORMS: Final[dict[type[object], _Form[Any]]] = {
-    ModelVersion: _form(ModelVersion, fields.from_model_version, fields.to_model_version),
+    ModelVersion: _form(
+        ModelVersion, version_fields.from_model_version, version_fields.to_model_version
+    ),
     ModelConfig: _form(ModelConfig, config_fields.from_model_config, config_fields.to_model_config),
     NodeStatus: _form(NodeStatus, fields.from_node_status, fields.to_node_status),
     InferenceRequest: _form(
@@ -105,6 +108,11 @@ _FORMS: Final[dict[type[object], _Form[Any]]] = {
     ),
     InferenceResponse: _form(
         InferenceResponse, fields.from_inference_response, fields.to_inference_response
+    ),
+    ShadowComparison: _form(
+        ShadowComparison,
+        comparison_fields.from_shadow_comparison,
+        comparison_fields.to_shadow_comparison,
     ),
 }
 

@@ -16,8 +16,6 @@ from headrace.schemas.records import (
     InferenceError,
     InferenceRequest,
     InferenceResponse,
-    Lifecycle,
-    ModelVersion,
     NodeStatus,
     ServableState,
     ServableStatus,
@@ -27,7 +25,6 @@ from headrace.schemas.records import (
 Fields: TypeAlias = dict[str, Any]
 
 _NULL: Final = ("null", None)
-_LIFECYCLES: Final = {str(member): member for member in Lifecycle}
 _STATES: Final = {str(member): member for member in ServableState}
 
 
@@ -36,47 +33,11 @@ def _or_null(branch: str, value: object) -> tuple[str, object]:
     return _NULL if value is None else (branch, value)
 
 
-def _items(field: str, values: Sequence[Any]) -> list[Any]:
+def items(field: str, values: Sequence[Any]) -> list[Any]:
     """Return the items of a sequence, and refuse the one sequence that is always a mistake."""
     if isinstance(values, str | bytes):
         raise Unencodable(f"{field} is one {type(values).__name__}; expected a sequence of them")
     return list(values)
-
-
-def from_model_version(record: ModelVersion) -> Fields:
-    """Return the fields of a ModelVersion."""
-    return {
-        "model": record.model,
-        "version": record.version,
-        "platform": record.platform,
-        "uri": record.uri,
-        "digest": record.digest,
-        "size_bytes": record.size_bytes,
-        "signatures": _items("signatures", record.signatures),
-        "lifecycle": record.lifecycle,
-        "publisher": record.publisher,
-        "created_at_ms": record.created_at_ms,
-        "metadata": record.metadata,
-        "signature": _or_null("bytes", record.signature),
-    }
-
-
-def to_model_version(fields: Fields) -> ModelVersion:
-    """Return the ModelVersion that has these fields."""
-    return ModelVersion(
-        model=fields["model"],
-        version=fields["version"],
-        platform=fields["platform"],
-        uri=fields["uri"],
-        digest=fields["digest"],
-        size_bytes=fields["size_bytes"],
-        signatures=tuple(fields["signatures"]),
-        lifecycle=_LIFECYCLES[fields["lifecycle"]],
-        publisher=fields["publisher"],
-        created_at_ms=fields["created_at_ms"],
-        metadata=dict(fields["metadata"]),
-        signature=fields["signature"],
-    )
 
 
 def from_node_status(record: NodeStatus) -> Fields:
@@ -91,7 +52,7 @@ def from_node_status(record: NodeStatus) -> Fields:
         "heartbeat_interval_ms": record.heartbeat_interval_ms,
         "grpc_endpoint": record.grpc_endpoint,
         "http_endpoint": record.http_endpoint,
-        "control_errors": _items("control_errors", record.control_errors),
+        "control_errors": items("control_errors", record.control_errors),
         "servable": _NULL
         if servable is None
         else ("headrace.ServableStatus", _from_servable_status(servable)),
@@ -143,7 +104,7 @@ def _from_tensor(record: Tensor) -> Fields:
         "dtype": record.dtype,
         "shape": list(record.shape),
         "data": record.data,
-        "strings": _items("strings", record.strings),
+        "strings": items("strings", record.strings),
     }
 
 
@@ -166,7 +127,7 @@ def from_inference_request(record: InferenceRequest) -> Fields:
         "version": _or_null("long", record.version),
         "label": _or_null("string", record.label),
         "signature": record.signature,
-        "output_filter": _items("output_filter", record.output_filter),
+        "output_filter": items("output_filter", record.output_filter),
         "inputs": [_from_tensor(tensor) for tensor in record.inputs],
     }
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from headrace.schemas.comparison import ShadowComparison
+
 MAX_VERSION: Final = 2**63 - 1
 MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DEFAULT_SIGNATURE: Final = "serving_default"
@@ -64,12 +66,45 @@ class ServableState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """An input or output. A dimension of -1 is unknown; a shape of None has an unknown rank."""
+
+    name: str
+    dtype: str
+    shape: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureSpec:
+    """What one signature takes and gives."""
+
+    name: str
+    inputs: Sequence[TensorSpec] = ()
+    outputs: Sequence[TensorSpec] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What was checked before a version was published.
+
+    `examples` counts the example requests that it answered as it should. `compared_with` is the
+    version that its signatures were compared with; `is_compatible` is false when callers of that
+    version may fail with this one, and the publisher allowed it.
+    """
+
+    examples: int
+    compared_with: int | None = None
+    is_compatible: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """One published version of one model: key `version/<model>/<version>` on the control topic.
 
     `digest` is `sha256:<hex>` of the artefact's manifest (see `manifest`), `size_bytes` the sum of
     its files, `uri` the folder that holds the manifest. `created_at_ms` is epoch milliseconds of
-    the publisher's clock and only informs: order is decided by the log.
+    the publisher's clock and only informs: order is decided by the log. `interface` describes the
+    signatures as far as the publisher could read them.
     """
 
     model: str
@@ -83,7 +118,8 @@ class ModelVersion:
     publisher: str = ""
     created_at_ms: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    signature: bytes | None = None
+    interface: Sequence[SignatureSpec] = ()
+    validation: Validation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +148,54 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """Neighbouring buckets of keys that take one arm of a split; see `cohorts`."""
+
+    arm: str
+    buckets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How far two numbers may lie apart and agree: by `absolute + relative * |primary|`."""
+
+    absolute: float = 0.0
+    relative: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """What else requests are sent to, so that the answers can be compared.
+
+    `target` is written like an arm of a split, `fraction` is the share of the requests, above 0
+    and up to 1. `tolerances` are by output; the empty name stands for every output that has none
+    of its own.
+    """
+
+    target: str
+    fraction: float = 1.0
+    tolerances: Mapping[str, Tolerance] = field(default_factory=dict[str, Tolerance])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What was served before: the versions that were wanted, and what wanted and routed to them."""
+
+    versions: Sequence[int]
+    policy: VersionPolicy = field(default_factory=VersionPolicy)
+    labels: Mapping[str, int] = field(default_factory=dict[str, int])
+    split: Mapping[str, int] = field(default_factory=dict[str, int])
+    cohorts: Sequence[Cohort] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """How one model is served: key `model/<model>` on the control topic.
 
-    `labels` names versions; `split` gives integer weights to labels or version numbers and routes
-    the requests that name neither version nor label. `replicas` are the worker processes that each
-    version has on a node.
+    `labels` names versions; `split` gives integer weights to arms (see `arms`) and routes the
+    requests that name neither version nor label; a name that has a split and no versions is an
+    alias. `cohorts` say which keys take which arm. `replicas` are the worker processes that each
+    version has on a node. `previous`, oldest first, is what a rollback goes back to.
     """
 
     model: str
@@ -127,6 +205,9 @@ class ModelConfig:
     split: Mapping[str, int] = field(default_factory=dict[str, int])
     batching: Batching = field(default_factory=Batching)
     replicas: int = 1
+    cohorts: Sequence[Cohort] = ()
+    shadow: Shadow | None = None
+    previous: Sequence[Earlier] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +299,14 @@ class InferenceResponse:
     error: InferenceError | None = None
 
 
-Record = ModelVersion | ModelConfig | NodeStatus | InferenceRequest | InferenceResponse
+Record = (
+    ModelVersion
+    | ModelConfig
+    | NodeStatus
+    | InferenceRequest
+    | InferenceResponse
+    | ShadowComparison
+)
 
 
 class Route(NamedTuple):

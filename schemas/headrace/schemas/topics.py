@@ -19,6 +19,7 @@ class Topics:
     requests: str = "headrace.requests"
     responses: str = "headrace.responses"
     dead_letters: str = "headrace.dead-letters"
+    shadow: str = "headrace.shadow"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Topics:
@@ -34,6 +35,7 @@ class Topics:
             "requests": "HEADRACE_REQUEST_TOPIC",
             "responses": "HEADRACE_RESPONSE_TOPIC",
             "dead_letters": "HEADRACE_DEAD_LETTER_TOPIC",
+            "shadow": "HEADRACE_SHADOW_TOPIC",
         }
         return cls(**{name: names[key] for name, key in fields.items() if names.get(key)})
 
@@ -57,11 +59,17 @@ def specs(topics: Topics, *, request_partitions: int = 8) -> list[TopicSpec]:
         "segment.ms": "3600000",
     }
     return [
-        TopicSpec(name=topics.control, partitions=1, configs=compacted),
+        # The broker's clock, not the writer's: it judges whether a signed event came too late.
+        TopicSpec(
+            name=topics.control,
+            partitions=1,
+            configs={**compacted, "message.timestamp.type": "LogAppendTime"},
+        ),
         TopicSpec(name=topics.status, partitions=1, configs=compacted),
         TopicSpec(name=topics.requests, partitions=request_partitions),
         TopicSpec(name=topics.responses, partitions=request_partitions),
         TopicSpec(name=topics.dead_letters, partitions=1, configs={"retention.ms": "-1"}),
+        TopicSpec(name=topics.shadow, partitions=1),
     ]
 
 
@@ -73,6 +81,7 @@ class RequestHeader:
     DEADLINE_MS = "deadline-ms"
     AFFINITY = "affinity"
     TRACEPARENT = "traceparent"
+    MIN_CONTROL_OFFSET = "min-control-offset"
     CONTENT_TYPE = "content-type"
     # The route, on records whose value does not begin with it.
     MODEL = "model"
@@ -86,6 +95,8 @@ class AnswerHeader:
 
     `error-code` is on answers that are errors, whatever their encoding: a gRPC status name.
     `replay-of` is on answers of a replay: the request's place, `<topic>/<partition>/<offset>`.
+    `routed-by` says what led to the version (version, label, split, standby or latest), `arm` which
+    arm of a split, and `plan-offset` as of which control record the node routed.
     """
 
     MODEL = "model"
@@ -95,6 +106,21 @@ class AnswerHeader:
     NODE = "node"
     ERROR_CODE = "error-code"
     REPLAY_OF = "replay-of"
+    ROUTED_BY = "routed-by"
+    ARM = "arm"
+    PLAN_OFFSET = "plan-offset"
+
+
+class EventHeader:
+    """Header names on signed records of the control topic; all values are ASCII text.
+
+    `signature`, in base64, is over the key, the value and the other three.
+    """
+
+    KEY_ID = "key-id"
+    GENERATION = "generation"
+    NOT_AFTER_MS = "not-after-ms"
+    SIGNATURE = "signature"
 
 
 class DeadLetterHeader:

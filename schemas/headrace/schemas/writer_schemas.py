@@ -1,7 +1,7 @@
 """The schemas that bytes may have been written with, found by fingerprint and vetted on entry.
 
 A reader needs the writer's schema, and never takes it from the message: it looks up the
-fingerprint in a `WriterSchemas`. That holds today's five schemas, every earlier one that the
+fingerprint in a `WriterSchemas`. That holds today's six schemas, every earlier one that the
 package keeps under `history/`, and what a program registers besides.
 """
 
@@ -28,6 +28,7 @@ NAMES: Final = (
     "NodeStatus",
     "InferenceRequest",
     "InferenceResponse",
+    "ShadowComparison",
 )
 
 _PACKAGE: Final = files("headrace.schemas")

@@ -24,6 +24,7 @@ from headrace.schemas.records import (
     ModelVersion,
     NodeStatus,
     Record,
+    Validation,
 )
 
 TYPES: Final[list[type[Record]]] = [
@@ -102,7 +103,7 @@ def test_refuses_more_bytes_than_the_reader_accepts() -> None:
         ({"model": "\ud800"}, "surrogates"),
         ({"model": b"bytes"}, "model"),
         ({"signatures": "serving_default"}, "signatures is one str; expected a sequence"),
-        ({"signature": "text"}, "signature"),
+        ({"validation": Validation(examples=2**63)}, "examples"),
         ({"metadata": {"key": 3}}, "metadata"),
         ({"lifecycle": "ABSENT"}, "ABSENT"),
     ],

@@ -180,8 +180,11 @@ def test_new_symbols_in_the_schema_alone_do_no_harm() -> None:
         ("ModelVersion", "metadata"),
         ("ModelVersion", "signatures"),
         ("ModelVersion", "lifecycle"),
-        ("ModelConfig", "policy"),
+        ("ModelVersion", "interface"),
+        ("ModelVersion", "validation"),
         ("ModelConfig", "batching"),
+        ("ModelConfig", "shadow"),
+        ("ModelConfig", "previous"),
         ("ModelConfig", "replicas"),
         ("NodeStatus", "control_errors"),
         ("InferenceRequest", "output_filter"),
@@ -263,11 +266,11 @@ def test_refuses_records_of_schemas_that_broke_the_rules(
 
 def test_refuses_another_record_of_a_registered_schema() -> None:
     """A record that merely looks alike is not taken for ours."""
-    schema = load_current("ModelVersion")
+    schema = load_current("InferenceRequest")
     schema["namespace"] = "elsewhere"
-    data, writers = _written(schema, VERSION)
-    with pytest.raises(Undecodable, match=r"hold elsewhere\.ModelVersion where headrace"):
-        decode(data, ModelVersion, writers=writers)
+    data, writers = _written(schema, {"model": "m"})
+    with pytest.raises(Undecodable, match=r"hold elsewhere\.InferenceRequest where headrace"):
+        decode(data, InferenceRequest, writers=writers)
 
 
 def test_unregistered_schemas_are_unknown() -> None:

@@ -15,8 +15,11 @@ from typing import Final
 import pytest
 
 from headrace.schemas.codec import decode, encode, fingerprint_of
+from headrace.schemas.comparison import Agreement, Answered, Difference, ShadowComparison
 from headrace.schemas.records import (
     Batching,
+    Cohort,
+    Earlier,
     InferenceError,
     InferenceRequest,
     InferenceResponse,
@@ -30,19 +33,25 @@ from headrace.schemas.records import (
     Record,
     ServableState,
     ServableStatus,
+    Shadow,
+    SignatureSpec,
     Tensor,
+    TensorSpec,
+    Tolerance,
+    Validation,
     VersionPolicy,
 )
 
 GOLDEN: Final = Path(__file__).parents[2] / "golden"
-NEWEST: Final = "records-2.json"
+NEWEST: Final = "records-3.json"
 
 FINGERPRINTS: Final[dict[type[Record], str]] = {
-    ModelVersion: "e137266a6474b9d5",
-    ModelConfig: "dd3e72b17653cd0d",
+    ModelVersion: "4a08514c784030e1",
+    ModelConfig: "a11189625d11c54f",
     NodeStatus: "7dceaaca8bc25b6c",
     InferenceRequest: "454e5799697a9158",
     InferenceResponse: "a084facc1582b146",
+    ShadowComparison: "a6d9ebb398f9efbb",
 }
 
 
@@ -71,7 +80,21 @@ EXAMPLES: Final[dict[str, Record]] = {
         publisher="nightly@trainer-7",
         created_at_ms=1_764_000_000_000,
         metadata={"auc": "0.91", "größe": "klein"},
-        signature=bytes(range(64)),
+    ),
+    "ModelVersion checked": ModelVersion(
+        model="ranker",
+        version=43,
+        uri="/m/43",
+        digest=f"sha256:{'0123456789abcdef' * 4}",
+        size_bytes=5,
+        interface=(
+            SignatureSpec(
+                name="serving_default",
+                inputs=(TensorSpec(name="x", dtype="float32", shape=(-1, 3)),),
+                outputs=(TensorSpec(name="y", dtype="string"),),
+            ),
+        ),
+        validation=Validation(examples=7, compared_with=42, is_compatible=False),
     ),
     "ModelVersion least": ModelVersion(
         model="m", version=1, uri="/m/1", digest="sha256:0", size_bytes=0
@@ -93,6 +116,49 @@ EXAMPLES: Final[dict[str, Record]] = {
             large_requests=LargeRequests.SPLIT,
         ),
         replicas=3,
+    ),
+    "ModelConfig experiment": ModelConfig(
+        model="ranker",
+        labels={"stable": 41},
+        split={"stable": 95, "ranker-dnn@canary": 5},
+        cohorts=(Cohort(arm="stable", buckets=9500), Cohort(arm="ranker-dnn@canary", buckets=500)),
+        shadow=Shadow(
+            target="ranker-dnn",
+            fraction=0.25,
+            tolerances={"": Tolerance(absolute=0.5, relative=0.1)},
+        ),
+        previous=(
+            Earlier(
+                versions=(40,),
+                policy=VersionPolicy(kind=PolicyKind.ALL),
+                labels={"stable": 40},
+                split={"stable": 1},
+                cohorts=(Cohort(arm="stable", buckets=10_000),),
+            ),
+        ),
+    ),
+    "ShadowComparison full": ShadowComparison(
+        model="ranker",
+        node="node-a",
+        at_ms=1_764_000_000_000,
+        primary=Answered(
+            model="ranker",
+            version=41,
+            control_offset=10,
+            digest="sha256:0",
+            arm="stable",
+            latency_micros=900,
+        ),
+        shadow=Answered(
+            model="ranker-dnn", version=3, error_code="INTERNAL", error="the model raised"
+        ),
+        agreement=Agreement.FAILED,
+        differences=(
+            Difference(
+                output="y", elements=4, differing=2, max_absolute=0.5, reason="shapes differ"
+            ),
+        ),
+        missed=3,
     ),
     "ModelConfig least": ModelConfig(model="m"),
     "ModelConfig all": ModelConfig(model="m", policy=VersionPolicy(kind=PolicyKind.ALL)),

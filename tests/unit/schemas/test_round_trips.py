@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.schemas.codec import decode, encode, fingerprint_of
+from headrace.schemas.comparison import Agreement, Answered, Difference, ShadowComparison
 from headrace.schemas.errors import Undecodable, WireError
 from headrace.schemas.records import (
     Batching,
+    Cohort,
+    Earlier,
     InferenceError,
     InferenceRequest,
     InferenceResponse,
@@ -26,7 +29,12 @@ from headrace.schemas.records import (
     Record,
     ServableState,
     ServableStatus,
+    Shadow,
+    SignatureSpec,
     Tensor,
+    TensorSpec,
+    Tolerance,
+    Validation,
     VersionPolicy,
 )
 
@@ -42,6 +50,34 @@ TENSOR: Final = st.builds(
     strings=st.lists(st.binary(max_size=8), max_size=4).map(tuple),
 )
 TENSORS: Final = st.lists(TENSOR, max_size=3).map(tuple)
+REAL: Final = st.floats(allow_nan=False)
+POLICY: Final = st.builds(
+    VersionPolicy,
+    kind=st.sampled_from(PolicyKind),
+    latest=LONG,
+    versions=st.lists(LONG, max_size=4).map(tuple),
+)
+COHORTS: Final = st.lists(st.builds(Cohort, arm=TEXT, buckets=LONG), max_size=4).map(tuple)
+SPECS: Final = st.lists(
+    st.builds(
+        TensorSpec,
+        name=TEXT,
+        dtype=TEXT,
+        shape=st.none() | st.lists(LONG, max_size=4).map(tuple),
+    ),
+    max_size=3,
+).map(tuple)
+ANSWERED: Final = st.builds(
+    Answered,
+    model=TEXT,
+    version=LONG,
+    control_offset=LONG,
+    digest=TEXT,
+    arm=TEXT,
+    latency_micros=LONG,
+    error_code=TEXT,
+    error=TEXT,
+)
 RECORDS: Final[dict[type[Record], st.SearchStrategy[Record]]] = {
     ModelVersion: st.builds(
         ModelVersion,
@@ -56,17 +92,18 @@ RECORDS: Final[dict[type[Record], st.SearchStrategy[Record]]] = {
         publisher=TEXT,
         created_at_ms=LONG,
         metadata=st.dictionaries(TEXT, TEXT, max_size=4),
-        signature=st.none() | st.binary(max_size=64),
+        interface=st.lists(
+            st.builds(SignatureSpec, name=TEXT, inputs=SPECS, outputs=SPECS), max_size=3
+        ).map(tuple),
+        validation=st.none()
+        | st.builds(
+            Validation, examples=LONG, compared_with=st.none() | LONG, is_compatible=st.booleans()
+        ),
     ),
     ModelConfig: st.builds(
         ModelConfig,
         model=TEXT,
-        policy=st.builds(
-            VersionPolicy,
-            kind=st.sampled_from(PolicyKind),
-            latest=LONG,
-            versions=st.lists(LONG, max_size=4).map(tuple),
-        ),
+        policy=POLICY,
         preserving=st.sampled_from(Preserving),
         labels=st.dictionaries(TEXT, LONG, max_size=4),
         split=st.dictionaries(TEXT, LONG, max_size=4),
@@ -79,6 +116,48 @@ RECORDS: Final[dict[type[Record], st.SearchStrategy[Record]]] = {
             large_requests=st.sampled_from(LargeRequests),
         ),
         replicas=LONG,
+        cohorts=COHORTS,
+        shadow=st.none()
+        | st.builds(
+            Shadow,
+            target=TEXT,
+            fraction=REAL,
+            tolerances=st.dictionaries(
+                TEXT, st.builds(Tolerance, absolute=REAL, relative=REAL), max_size=3
+            ),
+        ),
+        previous=st.lists(
+            st.builds(
+                Earlier,
+                versions=st.lists(LONG, max_size=4).map(tuple),
+                policy=POLICY,
+                labels=st.dictionaries(TEXT, LONG, max_size=4),
+                split=st.dictionaries(TEXT, LONG, max_size=4),
+                cohorts=COHORTS,
+            ),
+            max_size=3,
+        ).map(tuple),
+    ),
+    ShadowComparison: st.builds(
+        ShadowComparison,
+        model=TEXT,
+        node=TEXT,
+        at_ms=LONG,
+        primary=ANSWERED,
+        shadow=ANSWERED,
+        agreement=st.sampled_from(Agreement),
+        differences=st.lists(
+            st.builds(
+                Difference,
+                output=TEXT,
+                elements=LONG,
+                differing=LONG,
+                max_absolute=REAL,
+                reason=TEXT,
+            ),
+            max_size=3,
+        ).map(tuple),
+        missed=LONG,
     ),
     NodeStatus: st.builds(
         NodeStatus,

@@ -11,6 +11,8 @@
     │   ├── PayloadTooLarge         RESOURCE_EXHAUSTED
     │   ├── ServableNotFound        NOT_FOUND
     │   ├── ServableNotReady        UNAVAILABLE, retriable
+    │   ├── PlanNotReached          UNAVAILABLE, retriable
+    │   ├── AliasLoop               FAILED_PRECONDITION
     │   ├── UnknownLabel            INVALID_ARGUMENT
     │   ├── UnknownSignature        FAILED_PRECONDITION
     │   ├── MethodNotServed         UNIMPLEMENTED
@@ -106,6 +108,19 @@ class ServableNotReady(RequestError):
 
     code = Code.UNAVAILABLE
     retriable = True
+
+
+class PlanNotReached(RequestError):
+    """The control record that the request waits for is not in force here, and its time is up."""
+
+    code = Code.UNAVAILABLE
+    retriable = True
+
+
+class AliasLoop(RequestError):
+    """The arms of traffic splits lead back to where they began."""
+
+    code = Code.FAILED_PRECONDITION
 
 
 class UnknownLabel(RequestError):

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import structlog
 
 from headrace.consumer.core.backoff import backoff
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.errors import LoadError
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.core.plan import PlannedVersion
 from headrace.consumer.core.servable import Loader, Servable
-from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.core.slots import LoadSlots
 from headrace.schemas.records import ModelConfig, ServableState, ServableStatus
 

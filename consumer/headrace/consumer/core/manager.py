@@ -80,6 +80,7 @@ class Manager:
         for name in before.models.keys() | plan.models.keys():
             if before.models.get(name) is not plan.models.get(name):
                 self._reconcile(name)
+        self._map.note_change(plan.offset)
         self._has_moved.set()
 
     def unsettled(self, models: Collection[str] | None = None) -> tuple[str, ...]:
@@ -119,7 +120,7 @@ class Manager:
         model = self._plan.models.get(name) or PlannedModel(name)
         harnesses = self._harnesses.setdefault(name, {})
         config = model.config or ModelConfig(model=name)
-        self._bind_labels(name, config)
+        self._route(name, model, config)
         wanted = self._wanted(model, harnesses)
         self._begin_missing(model, wanted, harnesses, config)
         # A failure is remembered for as long as the version stays published.
@@ -155,10 +156,12 @@ class Manager:
             del self._harnesses[name]
             self._map.drop_model(name)
 
-    def _bind_labels(self, name: str, config: ModelConfig) -> None:
-        """Move each label whose version serves; the others keep what they had."""
+    def _route(self, name: str, model: PlannedModel, config: ModelConfig) -> None:
+        """Route as configured; move each label whose version serves, the others keep theirs."""
         routes = self._map.model(name)
-        routes.labels, routes.split = config.labels, config.split
+        if routes.config is not config:
+            routes.configure(config)
+        routes.planned = {n: model.versions[n].control_offset for n in model.wanted()}
         routes.bound = {
             label: target if target in routes.serving else routes.bound[label]
             for label, target in config.labels.items()
@@ -239,6 +242,7 @@ class Manager:
                 key: other for key, other in self._harnesses[name].items() if other is not harness
             }
         self._reconcile(name)
+        self._map.note_change(self._plan.offset)
         self._has_moved.set()
 
     def _is_replaced(self, harness: Harness) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from headrace.schemas.records import Lifecycle, ModelConfig, ModelVersion, PolicyKind
+from headrace.schemas.records import Lifecycle, ModelConfig, ModelVersion
+from headrace.schemas.wanted import wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +31,14 @@ class PlannedModel:
     config: ModelConfig | None = None
 
     def wanted(self, failed: Iterable[int] = ()) -> frozenset[int]:
-        """Return the version numbers that the policy and the labels ask for.
+        """Return the version numbers that the configuration asks for.
 
-        `failed` are versions that this node cannot serve. They stay wanted, and under the LATEST
-        policy they do not use up its number: the next lower version fills in, so that a broken
-        newest version leaves the last good one serving, also after a restart.
+        `failed` are versions that this node cannot serve; see `headrace.schemas.wanted`.
         """
-        published = sorted(
-            (n for n, v in self.versions.items() if v.record.lifecycle is Lifecycle.PUBLISHED),
-            reverse=True,
-        )
-        config = self.config or ModelConfig(model=self.name)
-        labelled = set(config.labels.values()).intersection(published)
-        policy = config.policy
-        if policy.kind is PolicyKind.ALL:
-            return frozenset(published)
-        if policy.kind is PolicyKind.SPECIFIC:
-            return frozenset(labelled.union(set(policy.versions).intersection(published)))
-        broken, chosen, room = set(failed), labelled, max(policy.latest, 1)
-        for number in published:
-            if not room:
-                break
-            chosen.add(number)
-            room -= number not in broken
-        return frozenset(chosen)
+        published = [
+            n for n, v in self.versions.items() if v.record.lifecycle is Lifecycle.PUBLISHED
+        ]
+        return wanted(self.config or ModelConfig(model=self.name), published, failed)
 
 
 class ControlEvent(NamedTuple):

@@ -1,6 +1,7 @@
-"""Traffic splits: which arm a request takes.
+"""Traffic splits: which arm a request takes, and what the arms stand for.
 
-Sticky and the same on every node: the arm depends on the affinity bytes and the weights alone.
+Sticky and the same on every node and door: the arm depends on the affinity bytes, the model's name
+and what the log says, and on nothing else.
 """
 
 from __future__ import annotations
@@ -8,30 +9,53 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Final
 
-_SPAN: Final = 2**64
+from headrace.schemas.arms import route_of_arm
+from headrace.schemas.cohorts import BUCKETS, table
+from headrace.schemas.records import ModelConfig, Route
 
 
-def choose_arm(split: Mapping[str, int], affinity: bytes | None) -> str | None:
-    """Return the arm for these affinity bytes; without any, an arm by chance.
+class Split:
+    """A model's split, ready for routing.
 
-    Args:
-        split: arm to integer weight; only the ratios matter.
-        affinity: what keeps a caller on one arm.
+    Keys are hashed together with the model's name, so that two experiments do not share cohorts.
 
-    Returns:
-        None when no arm has a positive weight.
+    **Concurrency:** immutable.
+    Source: BLAKE2b with personalisation, RFC 7693 and its reference implementation.
     """
-    arms = sorted(arm for arm, weight in split.items() if weight > 0)
-    total = sum(split[arm] for arm in arms)
-    if not total:
-        return None
-    if affinity is None:
-        return random.choices(arms, [split[arm] for arm in arms])[0]
-    point = int.from_bytes(blake2b(affinity, digest_size=8).digest()) * total // _SPAN
-    for arm in arms:
-        point -= split[arm]
-        if point < 0:
-            return arm
-    return arms[-1]
+
+    __slots__ = ("_person", "_routes", "_table", "arms")
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._person = blake2b(config.model.encode(), digest_size=16).digest()
+        self._table = table(config.split, config.cohorts)
+        self._routes = _routes(config)
+        weights = config.split
+        self.arms = sorted(set(self._table), key=lambda arm: (-weights[arm], arm))
+        """Every arm that has a share, the largest first."""
+
+    def choose(self, affinity: bytes | None) -> str:
+        """Return the arm for these affinity bytes; without any, an arm by chance."""
+        if affinity is None:
+            return self._table[int(random.random() * BUCKETS)]
+        digest = blake2b(affinity, digest_size=8, person=self._person).digest()
+        return self._table[int.from_bytes(digest) * BUCKETS >> 64]
+
+    def route(self, arm: str) -> Route | None:
+        """Return what an arm stands for, None when its text makes no sense."""
+        return self._routes[arm]
+
+
+def split_of(config: ModelConfig) -> Split | None:
+    """Return the split of a configuration, None when no arm has a weight above 0."""
+    return Split(config) if any(weight > 0 for weight in config.split.values()) else None
+
+
+def _routes(config: ModelConfig) -> Mapping[str, Route | None]:
+    routes: dict[str, Route | None] = {}
+    for arm in config.split:
+        try:
+            routes[arm] = route_of_arm(arm, config.model, config.labels)
+        except ValueError:
+            routes[arm] = None  # A record that no publisher of ours wrote; the arm answers nothing.
+    return routes

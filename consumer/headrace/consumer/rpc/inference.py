@@ -6,9 +6,10 @@ import time
 from typing import Final, cast
 
 from headrace.consumer.core.calls import Calls, Encoding, Fault
+from headrace.consumer.core.choice import Handle
 from headrace.consumer.core.errors import ServableNotReady
 from headrace.consumer.core.readiness import Readiness
-from headrace.consumer.core.serving_map import Handle, ServingMap
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.rpc.provenance import Provenance
 from headrace.consumer.rpc.statuses import Context
 from headrace.schemas.records import Route
@@ -57,9 +58,9 @@ class Inference:
         Cancellation: the client gave up or its deadline passed; a request that has not reached the
         worker is dropped.
         """
-        with self.acquire(route, context) as serving:
+        with self.acquire(route, context) as choice:
             calls = Calls(encoding, (payload,), (self.deadline_seconds(context, timeout_seconds),))
-            answers = await serving.servable.infer(calls)
+            answers = await choice.infer(calls)
         return answers.faults.get(0) or answers.payloads[0]
 
     def acquire(self, route: Route, context: Context) -> Handle:
@@ -72,7 +73,7 @@ class Inference:
             phase = self._readiness.phase.name.lower()
             raise ServableNotReady(f"the node is not ready: it is {phase}")
         handle = self._serving_map.acquire(route, affinity_of(context))
-        context.set_trailing_metadata(self._provenance.of(handle.serving))
+        context.set_trailing_metadata(self._provenance.of(handle.choice))
         return handle
 
     def deadline_seconds(self, context: Context, timeout_seconds: float | None = None) -> float:

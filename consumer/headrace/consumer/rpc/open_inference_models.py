@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Final, cast
 
+from headrace.consumer.core.choice import Choice
 from headrace.consumer.core.errors import ServableNotFound, ServableNotReady, UnknownLabel
 from headrace.consumer.core.readiness import Readiness
-from headrace.consumer.core.serving_map import Serving, ServingMap
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.formats.metadata import ModelMetadata, TensorMetadata, describe
 from headrace.consumer.formats.routes import decode, infer_route_of
 from headrace.consumer.rpc.inference import Inference
@@ -137,7 +138,7 @@ class OpenInferenceModels:
         return ModelConfigResponse(config=config).SerializeToString()
 
 
-def _described(serving: Serving) -> ModelMetadata:
+def _described(serving: Choice) -> ModelMetadata:
     return describe(serving.servable.signature_def, serving.planned.record.platform)
 
 

@@ -59,15 +59,13 @@ class PredictionService:
         """
         message = multi_inference.read_tasks(request)
         deadline_seconds = self._inference.deadline_seconds(context)
-        with self._inference.acquire(multi_inference.first_route(message), context) as serving:
-            tasks = multi_inference.split(message, serving.servable.signature_def)
+        with self._inference.acquire(multi_inference.first_route(message), context) as choice:
+            tasks = multi_inference.split(message, choice.servable.signature_def)
             try:
                 async with asyncio.TaskGroup() as group:
                     runs = [
                         group.create_task(
-                            serving.servable.infer(
-                                Calls(task.encoding, (task.payload,), (deadline_seconds,))
-                            )
+                            choice.infer(Calls(task.encoding, (task.payload,), (deadline_seconds,)))
                         )
                         for task in tasks
                     ]

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from typing import Final, NamedTuple, Protocol
 
 from headrace.consumer.core.calls import Calls, Encoding, Fault
+from headrace.consumer.core.choice import Choice, Handle
 from headrace.consumer.core.errors import RequestError
-from headrace.consumer.core.serving_map import Handle, Serving
 from headrace.consumer.stream.requests import Kind, Requests
 from headrace.schemas.records import Route
 from headrace.schemas.topics import RequestHeader
@@ -39,7 +39,7 @@ class Versions(Protocol):
 class _Share(NamedTuple):
     """The records of a batch that one version answers, and the loan on it."""
 
-    serving: Serving
+    choice: Choice
     encoding: Encoding
     members: list[int]
     loan: ExitStack
@@ -84,15 +84,15 @@ def _borrow(
     if not is_open or not versions.is_split(route.model):
         shares.append(_Share(loan.enter_context(handle), encoding, members, loan))
         return
-    by_version: dict[int, _Share] = {}
+    by_choice: dict[Choice, _Share] = {}
     for index in members:
         handle = versions.acquire(route, _affinity(requests, index))
         with ExitStack() as borrowed:
-            serving = borrowed.enter_context(handle)
-            share = by_version.get(serving.id.version)
+            choice = borrowed.enter_context(handle)
+            share = by_choice.get(choice)
             if share is None:
-                share = _Share(serving, encoding, [], borrowed.pop_all())
-                by_version[serving.id.version] = share
+                share = _Share(choice, encoding, [], borrowed.pop_all())
+                by_choice[choice] = share
                 shares.append(share)
             share.members.append(index)
 
@@ -105,7 +105,7 @@ def _affinity(requests: Requests, index: int) -> bytes | None:
 
 async def _infer(requests: Requests, share: _Share) -> None:
     with share.loan:
-        requests.note_serving(share.members, share.serving)
+        requests.note_choice(share.members, share.choice)
         portions = list(_portions(requests, share.members))
         if len(portions) == 1:
             await _ask(requests, share, portions[0])
@@ -118,7 +118,7 @@ async def _infer(requests: Requests, share: _Share) -> None:
 async def _ask(requests: Requests, share: _Share, members: list[int]) -> None:
     calls = Calls(share.encoding, *requests.calls(members))
     try:
-        answers = await share.serving.servable.infer(calls, may_wait=True)
+        answers = await share.choice.infer(calls, may_wait=True)
     except RequestError as error:
         _refuse(requests, members, error)
         return

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from headrace.consumer.core.backoff import backoff
-from headrace.consumer.core.serving_map import Serving
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.stream.clients import (
     ConsumerStopped,
     GroupConsumer,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
-from headrace.consumer.core.serving_map import Handle, Serving
+from headrace.consumer.core.choice import Choice, Handle, Serving
 from headrace.consumer.stream.clients import Message, TopicPartition
 from headrace.consumer.stream.requests import MAX_DEADLINE_SECONDS, Requests
 from headrace.publisher.ranges import Span
@@ -59,11 +59,11 @@ class OnlyVersion:
     """
 
     def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+        self._choice = Choice(serving)
 
     def acquire(self, route: Route, affinity: bytes | None = None) -> Handle:  # noqa: ARG002
         """Return a loan of the version."""
-        return Handle(self._serving)
+        return Handle(self._choice)
 
     def is_split(self, model: str) -> bool:  # noqa: ARG002 - all alike
         """Whether several versions answer: never."""

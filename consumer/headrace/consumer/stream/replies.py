@@ -9,8 +9,8 @@ from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from headrace.consumer.core.calls import Fault
+from headrace.consumer.core.choice import Choice
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.stream.clients import Message
 from headrace.consumer.stream.content import Content
 from headrace.consumer.stream.destinations import Destination, Destinations
@@ -43,7 +43,7 @@ class Replies:
         self._reserved = frozenset(options.written_topics) - {self._responses}
         self._destinations = destinations
         self._nowhere: OutHeaders = [(AnswerHeader.NODE, options.node.encode())]
-        self._origins: WeakKeyDictionary[Serving, OutHeaders] = WeakKeyDictionary()
+        self._origins: WeakKeyDictionary[Choice, OutHeaders] = WeakKeyDictionary()
 
     async def wait_topics(self) -> None:
         """Return once the deployment's own topics exist."""
@@ -75,19 +75,23 @@ class Replies:
         partition = message.partition % destination.partitions if destination else 0
         return topic, partition, destination
 
-    def origin(self, serving: Serving | None) -> OutHeaders:
-        """Return the headers that say where an answer comes from, made once per version."""
-        if serving is None:
+    def origin(self, choice: Choice | None) -> OutHeaders:
+        """Return the headers that say where an answer comes from, made once for each choice."""
+        if choice is None:
             return self._nowhere
-        known = self._origins.get(serving)
+        known = self._origins.get(choice)
         if known is None:
-            known = self._origins[serving] = [
-                (AnswerHeader.MODEL, serving.id.model.encode()),
-                (AnswerHeader.VERSION, b"%d" % serving.id.version),
-                (AnswerHeader.CONTROL_OFFSET, b"%d" % serving.planned.control_offset),
-                (AnswerHeader.ARTIFACT_DIGEST, serving.planned.record.digest.encode()),
+            known = self._origins[choice] = [
+                (AnswerHeader.MODEL, choice.id.model.encode()),
+                (AnswerHeader.VERSION, b"%d" % choice.id.version),
+                (AnswerHeader.CONTROL_OFFSET, b"%d" % choice.planned.control_offset),
+                (AnswerHeader.ARTIFACT_DIGEST, choice.planned.record.digest.encode()),
                 *self._nowhere,
+                (AnswerHeader.PLAN_OFFSET, b"%d" % choice.plan_offset),
+                (AnswerHeader.ROUTED_BY, choice.reason.encode()),
             ]
+            if choice.arm:
+                known.append((AnswerHeader.ARM, choice.arm.encode()))
         return known
 
     def letter(self, message: Message, reason: str) -> tuple[Outgoing, Destination | None] | None:
@@ -129,13 +133,13 @@ class _Composer:
     def _add_alike(self) -> bool:
         """Add the answers of one version for one place; return whether that is what they are."""
         requests = self._requests
-        servings, payloads = requests.servings, cast("list[bytes]", requests.payloads)
-        if not payloads or not requests.is_simple or servings.count(servings[0]) < len(servings):
+        choices, payloads = requests.choices, cast("list[bytes]", requests.payloads)
+        if not payloads or not requests.is_simple or choices.count(choices[0]) < len(choices):
             return False
         rows, is_plain = self._rows(None, requests.messages[0])
         if not is_plain or max(map(len, payloads)) > LARGE_BYTES:
             return False
-        origin = self._replies.origin(servings[0])
+        origin = self._replies.origin(choices[0])
         rows += [
             (message.key, payload, [*echo, *origin])
             for message, payload, echo in zip(
@@ -146,22 +150,22 @@ class _Composer:
 
     def _add_each(self, special: set[int]) -> None:
         requests = self._requests
-        last_serving, last_topic, last_content = object(), object(), object()
+        last_choice, last_topic, last_content = object(), object(), object()
         origin, rows = OutHeaders(), list[Row]()
         is_plain = False
         columns = zip(
             requests.messages,
             cast("list[bytes]", requests.payloads),
             requests.echoes,
-            requests.servings,
+            requests.choices,
             requests.replies,
             requests.contents,
             strict=True,
         )
-        for index, (message, payload, echo, serving, topic, content) in enumerate(columns):
-            if serving is not last_serving or content is not last_content:
-                last_serving, last_content = serving, content
-                origin = _headers(self._replies.origin(serving), content.answer_type)
+        for index, (message, payload, echo, choice, topic, content) in enumerate(columns):
+            if choice is not last_choice or content is not last_content:
+                last_choice, last_content = choice, content
+                origin = _headers(self._replies.origin(choice), content.answer_type)
             if topic is not last_topic:
                 last_topic = topic
                 rows, is_plain = self._rows(topic, message)
@@ -246,17 +250,17 @@ class _Composer:
 
     def _error(self, index: int, fault: Fault, content: Content) -> tuple[bytes, OutHeaders]:
         """Return the value and the headers of an answer that says why there is none."""
-        serving, route = self._requests.servings[index], self._requests.routes[index]
-        about = (fault.code, fault.message, route, serving, content)
+        choice, route = self._requests.choices[index], self._requests.routes[index]
+        about = (fault.code, fault.message, route, choice, content)
         known = self._errors.get(about)
         if known is None:
             value, answer_type = content.encode_error(
                 fault.code,
                 _cut(fault.message),
                 route.model if route else "",
-                serving.id.version if serving else None,
+                choice.id.version if choice else None,
             )
-            headers = _headers(self._replies.origin(serving), answer_type)
+            headers = _headers(self._replies.origin(choice), answer_type)
             code = (AnswerHeader.ERROR_CODE, fault.code.name.encode())
             known = self._errors[about] = (value, [*headers, code])
         return known

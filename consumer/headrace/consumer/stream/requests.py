@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 from headrace.consumer.core.calls import Answers, Fault
+from headrace.consumer.core.choice import Choice
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.stream.clients import Message
 from headrace.consumer.stream.content import DEFAULT, Content, content_of
 from headrace.consumer.stream.outgoing import OutHeaders
@@ -75,7 +75,7 @@ class Requests:
         claims: the records whose values say where their payloads lie, by index.
         payloads: the answers, None while there is none.
         faults: why records have no answer, by index.
-        servings: the version that was asked, or None.
+        choices: the version that was asked and why, or None.
         frames: what stands before an answer in place of our header, by index.
         is_simple: whether no record names a reply topic or a content type.
         large: the records whose answers are to be measured, by index.
@@ -101,7 +101,7 @@ class Requests:
         self.replies: list[str | None] = [None] * count
         self.payloads: list[bytes | None] = [None] * count
         self.faults: dict[int, Fault] = {}
-        self.servings: list[Serving | None] = [None] * count
+        self.choices: list[Choice | None] = [None] * count
         self.claims: list[int] = []
         self.refused_replies: dict[int, str] = {}
         self.frames: dict[int, bytes] = {}
@@ -155,13 +155,13 @@ class Requests:
         values, deadlines = self.values, self.deadlines
         return [values[i] or b"" for i in members], [deadlines[i] for i in members]
 
-    def note_serving(self, members: Sequence[int], serving: Serving) -> None:
+    def note_choice(self, members: Sequence[int], choice: Choice) -> None:
         """Note which version these records asked."""
-        if len(members) == len(self.servings):
-            self.servings = [serving] * len(members)
+        if len(members) == len(self.choices):
+            self.choices = [choice] * len(members)
             return
         for index in members:
-            self.servings[index] = serving
+            self.choices[index] = choice
 
     def note_answers(self, members: Sequence[int], answers: Answers) -> None:
         """Note what was answered to these records."""

@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from headrace.consumer.core.calls import Calls, Encoding
+from headrace.consumer.core.choice import Handle
 from headrace.consumer.core.errors import InvalidRequest, ServableNotReady
 from headrace.consumer.core.readiness import Readiness
-from headrace.consumer.core.serving_map import Handle, ServingMap
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.web.admission import Admission
 from headrace.consumer.web.errors import failure
 from headrace.consumer.web.provenance import Provenance
@@ -72,16 +73,16 @@ class Inference:
         with self._admission.enter() as held:
             body = await self._transfer.read(request, held)
             payload = exchange.payload(request, body)
-            with self.acquire(request, route) as serving:
+            with self.acquire(request, route) as choice:
                 calls = Calls(exchange.encoding, (payload,), (deadline_seconds,))
-                answers = await serving.servable.infer(calls)
+                answers = await choice.infer(calls)
             del body, payload, calls
             fault = answers.faults.get(0)
             if fault is not None:
                 response = failure(fault.code, fault.message)
             else:
                 response = exchange.response(answers.payloads[0])
-            response.headers.update(self._provenance.of(serving))
+            response.headers.update(self._provenance.of(choice))
             held.exchange(len(answers.payloads[0]))
             await self._transfer.write(response, request)
         return response

@@ -10,11 +10,12 @@ from typing import Final
 import pytest
 from grpc import aio
 
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.plan import PlannedVersion
 from headrace.consumer.core.readiness import Phase, Readiness
 from headrace.consumer.core.servable import Servable
-from headrace.consumer.core.serving_map import Serving, ServingMap
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.rpc import GrpcDoor, GrpcOptions
 from tests.fakes.repository import FakeRepository
 from tests.fakes.servable import FakeServable, planned_version

@@ -22,8 +22,8 @@ from grpc_health.v1.health_pb2 import (  # type: ignore[import-untyped]
 )
 
 from headrace.consumer.core.calls import Answers, Calls
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.errors import QueueFull
-from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.rpc import GrpcDoor
 from headrace.consumer.rpc.admission import CallLimits
 from tests.fakes.half_plus_two import predict_request

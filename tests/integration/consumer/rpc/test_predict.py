@@ -19,6 +19,7 @@ from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import RequestError
 from headrace.consumer.core.readiness import Phase
 from headrace.protos import tensorflow_serving_pb2 as ours
+from headrace.schemas.records import ModelConfig
 from tests.fakes.half_plus_two import predict_request, predicted
 from tests.fakes.servable import FakeServable
 from tests.integration.consumer.rpc.official import (
@@ -321,7 +322,9 @@ async def test_affinity_keeps_a_caller_on_one_arm_of_a_split(
 ) -> None:
     """The same metadata value always meets the same version; different ones meet both."""
     rig.serve("half_plus_two", 4)
-    rig.serving_map.model("half_plus_two").split = {"3": 50, "4": 50}
+    rig.serving_map.model("half_plus_two").configure(
+        ModelConfig(model="half_plus_two", split={"3": 50, "4": 50})
+    )
     met: dict[str, set[int]] = {}
     for caller in [f"user-{number}" for number in range(20)] * 3:
         response = await stub.Predict(request_of(), metadata=(("affinity", caller),))

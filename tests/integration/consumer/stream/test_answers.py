@@ -10,7 +10,7 @@ from headrace.consumer.stream import KafkaDoor, StreamOptions
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.topics import ensure_topics
 from headrace.schemas.codec import decode, encode
-from headrace.schemas.records import InferenceRequest, InferenceResponse
+from headrace.schemas.records import InferenceRequest, InferenceResponse, ModelConfig
 from headrace.schemas.topics import TopicSpec
 from tests.fakes.correspondent import (
     Ask,
@@ -262,7 +262,7 @@ async def test_splits_traffic_by_affinity_or_key(
 ) -> None:
     """One caller stays on one arm; many callers are spread over both."""
     served: ServingMap = serving_map(half(1), half(2))
-    served.model("half").split = {"1": 50, "2": 50}
+    served.model("half").configure(ModelConfig(model="half", split={"1": 50, "2": 50}))
     asks = [Ask(2.0, key=b"%d" % (n % 20)) for n in range(200)]
     asks += [Ask(2.0, key=b"%d" % n, headers=[("affinity", b"me")]) for n in range(20)]
     async with KafkaDoor(connection, served, ready(), options):

@@ -11,12 +11,13 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 from yarl import URL
 
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.plan import PlannedVersion
 from headrace.consumer.core.readiness import Phase, Readiness
 from headrace.consumer.core.repository import Repository
 from headrace.consumer.core.servable import Servable
-from headrace.consumer.core.serving_map import Serving, ServingMap
+from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.web import HttpDoor, HttpOptions
 from headrace.schemas.records import ServableState, ServableStatus
 from tests.fakes.servable import FakeServable, planned_version

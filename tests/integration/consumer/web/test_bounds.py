@@ -17,6 +17,7 @@ from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.readiness import Phase
 from headrace.consumer.web import HttpDoor
+from headrace.schemas.records import ModelConfig
 from tests.fakes.servable import FakeServable
 from tests.integration.consumer.web.rig import (
     OPTIONS,
@@ -304,7 +305,7 @@ async def test_affinity_keeps_a_caller_on_one_arm_of_a_split(
     """The same header always meets the same version; different ones meet both."""
     rig.serve("m", 1)
     rig.serve("m", 2)
-    rig.serving_map.model("m").split = {"1": 50, "2": 50}
+    rig.serving_map.model("m").configure(ModelConfig(model="m", split={"1": 50, "2": 50}))
     met: dict[str, set[str]] = {}
     for caller in [f"user-{number}" for number in range(20)] * 3:
         reply = await post(client, PREDICT, {}, {"affinity": caller})

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from grpc import aio
 
-from headrace.consumer.core.serving_map import Serving
+from headrace.consumer.core.choice import Serving
 from tests.integration.consumer.conftest import Load
 from tests.integration.consumer.rpc.rig import ready_rig
 from tests.integration.consumer.rpc.triton import (

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import (
     RequestError,
@@ -14,8 +15,8 @@ from headrace.consumer.core.errors import (
     UnknownLabel,
 )
 from headrace.consumer.core.plan import PlannedVersion
-from headrace.consumer.core.serving_map import Serving, ServingMap
-from headrace.schemas.records import ModelVersion, Route
+from headrace.consumer.core.serving_map import ServingMap
+from headrace.schemas.records import ModelConfig, ModelVersion, Route
 from tests.fakes.loading import EchoServable
 
 
@@ -103,15 +104,19 @@ async def test_unwanted_version_answers_when_no_wanted_one_does(serving_map: Ser
 
 
 async def test_split_routes_what_names_no_version(serving_map: ServingMap) -> None:
-    """Arms are labels or version numbers; an arm that is not AVAILABLE falls to the default."""
+    """Arms are labels or version numbers; for one that is not AVAILABLE another stands by."""
     model = serving_map.model("m")
-    model.split = {"stable": 1}
+    labels = {"stable": 1}
+    model.configure(ModelConfig(model="m", labels=labels, split={"stable": 1}))
     assert resolve(serving_map, Route("m"), b"k") == 1
     assert resolve(serving_map, Route("m", 2), b"k") == 2
-    model.split = {"3": 1}
+    model.configure(ModelConfig(model="m", split={"3": 1}))
     assert resolve(serving_map, Route("m"), b"k") == 3
-    model.split = {"4": 1}
+    model.configure(ModelConfig(model="m", split={"4": 9, "2": 1}))
     assert resolve(serving_map, Route("m"), b"k") == 2
+    model.configure(ModelConfig(model="m", split={"4": 1}))
+    with pytest.raises(ServableNotReady):
+        serving_map.acquire(Route("m"), b"k")
 
 
 async def test_idle_only_when_every_loan_is_back(serving_map: ServingMap) -> None:
@@ -120,7 +125,7 @@ async def test_idle_only_when_every_loan_is_back(serving_map: ServingMap) -> Non
     with one as first, serving_map.acquire(Route("m", 2)):
         with serving_map.acquire(Route("m", 1)):
             pass
-        waiting = asyncio.ensure_future(first.wait_idle())
+        waiting = asyncio.ensure_future(first.serving.wait_idle())
         await asyncio.wait({waiting}, timeout=0)
         assert not waiting.done()
     async with asyncio.timeout(5):
@@ -132,4 +137,4 @@ async def test_loan_comes_back_when_the_request_fails(serving_map: ServingMap) -
     with pytest.raises(ZeroDivisionError), serving_map.acquire(Route("m", 1)) as found:
         raise ZeroDivisionError
     async with asyncio.timeout(5):
-        await found.wait_idle()
+        await found.serving.wait_idle()

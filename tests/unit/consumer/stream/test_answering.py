@@ -10,6 +10,7 @@ from headrace.consumer.core.errors import ModelFailed, QueueFull
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.stream import answering
 from headrace.consumer.stream.requests import Requests
+from headrace.schemas.records import ModelConfig
 from tests.fakes.correspondent import Ask, half, serving_map
 from tests.fakes.records import Record
 from tests.fakes.servable import FakeServable, planned_version
@@ -53,7 +54,7 @@ async def test_asks_each_version_once_and_keeps_the_order() -> None:
     requests = requests_of(*(Ask(float(n), ("half", "other")[n % 2]) for n in range(6)))
     await answer(requests, served)
     assert codes(requests) == [Code.OK] * 6
-    assert [s and s.id.model for s in requests.servings] == ["half", "other"] * 3
+    assert [s and s.id.model for s in requests.choices] == ["half", "other"] * 3
     assert [len(one.calls), len(two.calls)] == [3, 3]
     assert await is_free(served, "half", "other")
 
@@ -82,7 +83,7 @@ async def test_what_a_servable_raises_answers_for_its_group() -> None:
     requests = requests_of(Ask(1.0))
     await answer(requests, served)
     assert (codes(requests), requests.faults[0].message) == ([Code.INTERNAL], "boom")
-    assert requests.servings[0] is not None
+    assert requests.choices[0] is not None
     assert await is_free(served, "half")
 
 
@@ -120,12 +121,12 @@ async def test_a_split_goes_by_header_then_key() -> None:
     """Requests with equal affinity go to one version, in one call."""
     arms = [half(1), half(2)]
     served = serving_map(*arms)
-    served.model("half").split = {"1": 1, "2": 1}
+    served.model("half").configure(ModelConfig(model="half", split={"1": 1, "2": 1}))
     asks = [Ask(key=b"%d" % (n % 8)) for n in range(80)]
     asks += [Ask(key=b"%d" % n, headers=[("affinity", b"same")]) for n in range(20)]
     requests = requests_of(*asks)
     await answer(requests, served)
-    chosen = [s.id.version for s in requests.servings if s]
+    chosen = [s.id.version for s in requests.choices if s]
     for key in range(8):
         assert len({chosen[n] for n in range(80) if n % 8 == key}) == 1
     assert set(chosen[:80]) == {1, 2}

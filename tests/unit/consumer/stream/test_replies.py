@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from headrace.consumer.core.calls import Fault
+from headrace.consumer.core.choice import Choice, Serving
 from headrace.consumer.core.codes import Code
-from headrace.consumer.core.serving_map import Serving
 from headrace.consumer.stream.destinations import Destination
 from headrace.consumer.stream.options import StreamOptions
 from headrace.consumer.stream.outgoing import Outgoing, Parcel, Row
@@ -39,10 +39,10 @@ def replies_to(*destinations: Destination) -> tuple[Replies, KnownDestinations]:
     return Replies(StreamOptions(node="n1"), known), known
 
 
-def serving(version: int = 3) -> Serving:
+def serving(version: int = 3) -> Choice:
     """Return a version that answers."""
     planned = planned_version("half", version, control_offset=40 + version)
-    return Serving(planned, FakeServable(planned))
+    return Choice(Serving(planned, FakeServable(planned)), plan_offset=50)
 
 
 def record(
@@ -60,13 +60,13 @@ def reply_to(topic: str) -> tuple[str, bytes]:
 
 
 def answered(
-    records: Sequence[Record], payloads: Sequence[bytes | Fault], by: Serving | None = None
+    records: Sequence[Record], payloads: Sequence[bytes | Fault], by: Choice | None = None
 ) -> Requests:
     """Return requests as they are when a version has answered."""
     requests = Requests(records, default_deadline_seconds=30)
     requests.groups()
     for index, outcome in enumerate(payloads):
-        requests.servings[index] = by
+        requests.choices[index] = by
         if isinstance(outcome, Fault):
             requests.refuse(index, outcome)
         else:
@@ -98,6 +98,8 @@ async def test_a_batch_is_a_parcel_in_order() -> None:
         ("control-offset", b"43"),
         ("artifact-digest", f"sha256:{3:064x}".encode()),
         NODE,
+        ("plan-offset", b"50"),
+        ("routed-by", b"version"),
     ]
     assert (parcel.topic, parcel.partition, parcel.max_bytes) == (RESPONSES, 3, 1_048_588)
     assert parcel.rows == [
@@ -111,7 +113,7 @@ async def test_each_answer_tells_of_the_version_that_gave_it() -> None:
     replies, _ = replies_to()
     one, two = serving(1), serving(2)
     requests = answered([record(n) for n in range(5)], [b""] * 5, one)
-    requests.servings[1:5] = [two, one, None, two]
+    requests.choices[1:5] = [two, one, None, two]
     (parcel,) = replies.compose(requests)
     versions = [dict(headers).get("version") for _, _, headers in parcel.rows]
     assert versions == [b"1", b"2", b"1", None, b"2"]
