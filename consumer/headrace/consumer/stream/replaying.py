@@ -69,7 +69,12 @@ class OnlyVersion:
         """Return a loan of the version."""
         return Handle(self._choice)
 
-    def acquire_as_of(self, min_offset: int, route: Route, affinity: bytes | None = None) -> Handle:
+    def acquire_as_of(
+        self,
+        min_offset: int,  # noqa: ARG002 - a replay waits for nothing
+        route: Route,
+        affinity: bytes | None = None,
+    ) -> Handle:
         """Return a loan of the version."""
         return self.acquire(route, affinity)
 
@@ -79,10 +84,10 @@ class OnlyVersion:
         route: Route,
         affinity: bytes | None = None,
         *,
-        deadline_seconds: float,
+        deadline_seconds: float,  # noqa: ARG002
     ) -> Handle:
         """Return a loan of the version."""
-        return self.acquire(route, affinity)
+        return self.acquire_as_of(min_offset, route, affinity)
 
     def is_split(self, model: str) -> bool:  # noqa: ARG002 - all alike
         """Whether several versions answer: never."""
