@@ -257,16 +257,14 @@ class ServingMap:
         chosen = split.choose(affinity)
         try:
             return self._arm(split, chosen, Reason.SPLIT, affinity, trail, is_exact=is_exact)
-        except (ServableNotFound, ServableNotReady, UnknownLabel):
-            if is_exact:
-                raise
-            for arm in split.arms:
+        except (ServableNotFound, ServableNotReady, UnknownLabel) as error:
+            for arm in () if is_exact else split.arms:
                 if arm != chosen:
                     with suppress(RequestError):
                         return self._arm(
                             split, arm, Reason.STANDBY, affinity, trail, is_exact=False
                         )
-            raise
+            raise type(error)(f"{error} (arm {chosen!r} of the split of {name})") from error
 
     def _arm(
         self,

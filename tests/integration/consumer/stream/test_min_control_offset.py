@@ -58,14 +58,16 @@ async def test_gives_up_at_each_records_own_deadline(
     served = serving_map()
     plan(served, 41, half(1))
     async with KafkaDoor(connection, served, ready(), options):
-        asks = [Ask(headers=at(42, 0.5)), Ask(2.0, headers=at(42)), Ask(4.0)]
+        await client.ask(options.topics.requests, [Ask(6.0)])
+        await client.read(options.topics.responses, 1)
+        asks = [Ask(headers=at(42, 2)), Ask(2.0, headers=at(42)), Ask(4.0)]
         await client.ask(options.topics.requests, asks)
-        (refused,) = await client.read(options.topics.responses, 1)
+        _, refused = await client.read(options.topics.responses, 2)
         assert answered(refused) == "UNAVAILABLE"
         assert "wants control offset 42 or later" in error_of(refused)
         plan(served, 42, half(2))
-        found = await client.read(options.topics.responses, 3)
-    assert [answered(message) for message in found[1:]] == [3.0, 4.0]
+        found = await client.read(options.topics.responses, 4)
+    assert [answered(message) for message in found[2:]] == [3.0, 4.0]
 
 
 async def test_a_partition_that_goes_waits_for_nothing(
