@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.stream import answering
+from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.content import AVRO_TYPE
+from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.requests import Requests
 from headrace.consumer.stream.waiting import parts
+from headrace.publisher.claim_store import ClaimStore
 from headrace.schemas.claims import CLAIM_CONTENT_TYPE
 from headrace.schemas.records import ModelConfig
-from tests.fakes.correspondent import Ask, half, serving_map
+from tests.fakes.correspondent import Ask, half
+from tests.fakes.planned import plan
 from tests.fakes.records import Record
 from tests.fakes.servable import FakeServable
 
@@ -37,14 +42,14 @@ def requests_of(*asks: Ask) -> Requests:
 
 def planned(*servables: FakeServable, offset: int) -> ServingMap:
     """Return a map as of a control record in which these versions serve and are wanted."""
-    served = serving_map(*servables)
-    for servable in servables:
-        record = servable.planned.record
-        routes = served.model(record.model)
-        routes.planned |= {record.version}
-        routes.published = {**routes.published, record.version: servable.planned.control_offset}
-    served.note_change(offset)
+    served = ServingMap()
+    plan(served, offset, *servables)
     return served
+
+
+def soon() -> str:
+    """Return a deadline that is near."""
+    return str(int((time.time() + 0.2) * 1000))
 
 
 def offsets(batches: list[Requests]) -> list[list[int]]:
@@ -131,11 +136,7 @@ async def test_a_record_that_waits_holds_up_no_other_of_its_batch() -> None:
         while len(old.calls) < 2:
             await asyncio.sleep(0)
         assert requests.waiting == {0}
-        both = planned(old, new, offset=51)
-        served.model("half").serving.update(both.model("half").serving)
-        served.model("half").wanted = served.model("half").planned = frozenset({1, 2})
-        served.model("half").published = {1: 41, 2: 42}
-        served.note_change(51)
+        plan(served, 51, old, new)
         await answering
     assert codes(requests) == [Code.OK] * 3
     assert [choice and choice.id.version for choice in requests.choices] == [2, 1, 1]
@@ -144,8 +145,7 @@ async def test_a_record_that_waits_holds_up_no_other_of_its_batch() -> None:
 
 async def test_time_runs_out_for_one_record_alone() -> None:
     """It is answered UNAVAILABLE, in words; its neighbour is not."""
-    deadline = str(int((time.time() + 0.2) * 1000))
-    requests = requests_of(Ask(1.0, headers=at(51, deadline_ms=deadline)), Ask(2.0))
+    requests = requests_of(Ask(1.0, headers=at(51, deadline_ms=soon())), Ask(2.0))
     await answer(requests, planned(half(), offset=50))
     assert codes(requests) == [Code.UNAVAILABLE, Code.OK]
     assert "control offset 51 or later" in requests.faults[0].message
@@ -177,3 +177,35 @@ async def test_keys_take_their_arm_as_of_a_control_record() -> None:
     assert versions[0] == versions[1]
     assert set(versions[0]) == {1, 2}
     assert [len(arm.sizes) for arm in arms] == [2, 2]
+
+
+async def test_a_claim_that_waits_takes_no_room_from_others(tmp_path: Path) -> None:
+    """Its payload is fetched when its version is there, and is answered by that one."""
+    old, new = half(1), half(2)
+    served = planned(old, offset=50)
+    claim = await ClaimStore(str(tmp_path)).put(Ask(1.0).payload() or b"")
+    named = {"content_type": CLAIM_CONTENT_TYPE, "model": "half"}
+    late = Ask(value=claim.encode(), headers=at(51, **named))
+    free = Ask(value=claim.encode(), headers=at(50, **named))
+    requests = requests_of(late, free)
+    # Room for one payload.
+    intake = Intake(None, Claims((str(tmp_path),), claim.size_bytes), "t", claim.size_bytes)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(intake.follow_claims(requests, served))
+        while not old.calls:
+            await asyncio.sleep(0.001)
+        assert requests.waiting == {0}
+        plan(served, 51, old, new)
+        await following
+    assert codes(requests) == [Code.OK] * 2
+    assert [choice and choice.id.version for choice in requests.choices] == [2, 1]
+
+
+async def test_a_claim_is_refused_when_its_time_is_up(tmp_path: Path) -> None:
+    """In the words of any other request; nothing was fetched."""
+    headers = at(51, content_type=CLAIM_CONTENT_TYPE, model="half", deadline_ms=soon())
+    requests = requests_of(Ask(value=b"not even looked at", headers=headers))
+    intake = Intake(None, Claims((str(tmp_path),), 1), "t", 1)
+    await intake.follow_claims(requests, planned(half(), offset=50))
+    assert codes(requests) == [Code.UNAVAILABLE]
+    assert not requests.waiting
