@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -100,6 +100,10 @@ class ServingMap:
         """Route by what is there now, as of this control record; the manager's, after a change."""
         self._plan_offset = plan_offset
         self._choices.clear()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever waits look again, also whether it may wait any longer."""
         self._has_changed.set()
         self._has_changed = asyncio.Event()
 
@@ -163,6 +167,7 @@ class ServingMap:
         affinity: bytes | None = None,
         *,
         deadline_seconds: float,
+        may_wait: Callable[[], bool] = lambda: True,
     ) -> Handle:
         """Do as `acquire_as_of`, and wait for what is missing until shortly before a deadline.
 
@@ -174,6 +179,7 @@ class ServingMap:
             affinity: as in `acquire`.
             deadline_seconds: when the answer is due, as `time.monotonic()` tells it. A tenth of
                 the time, or half a second of it, is left for the answer to get to the caller.
+            may_wait: whether there is still sense in waiting; who makes it false calls `wake`.
 
         Raises:
             PlanNotReached: it was not there in time.
@@ -189,7 +195,7 @@ class ServingMap:
                 return self.acquire_as_of(min_offset, route, affinity)
             except PlanNotReached:
                 left_seconds = give_up_seconds - time.monotonic()
-                if left_seconds <= 0:
+                if left_seconds <= 0 or not may_wait():
                     raise
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_seconds):

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, cast
 
 from headrace.consumer.core.calls import Calls, Encoding, Fault
 from headrace.consumer.core.choice import Handle
-from headrace.consumer.core.errors import ServableNotReady
+from headrace.consumer.core.errors import PlanNotReached, ServableNotReady
 from headrace.consumer.core.freshness import MIN_CONTROL_OFFSET, read_min_offset
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
@@ -35,6 +35,7 @@ class Inference:
         self._readiness = readiness
         self._provenance = provenance
         self._default_timeout_seconds = default_timeout_seconds
+        readiness.observe(lambda _: serving_map.wake())
 
     async def answer(
         self,
@@ -81,20 +82,36 @@ class Inference:
         Raises:
             RequestError: the node is not ready, or the request cannot be routed.
         """
-        if not self._readiness.is_ready:
-            phase = self._readiness.phase.name.lower()
-            raise ServableNotReady(f"the node is not ready: it is {phase}")
+        self._check_ready()
         wish = wish_of(context)
         if wish.min_offset is None:
             handle = self._serving_map.acquire(route, wish.affinity)
         else:
             if deadline_seconds is None:
                 deadline_seconds = self.deadline_seconds(context)
-            handle = await self._serving_map.acquire_at(
-                wish.min_offset, route, wish.affinity, deadline_seconds=deadline_seconds
-            )
+            handle = await self._acquire_at(wish.min_offset, route, wish.affinity, deadline_seconds)
         context.set_trailing_metadata(self._provenance.of(handle.choice))
         return handle
+
+    async def _acquire_at(
+        self, min_offset: int, route: Route, affinity: bytes | None, deadline_seconds: float
+    ) -> Handle:
+        try:
+            return await self._serving_map.acquire_at(
+                min_offset,
+                route,
+                affinity,
+                deadline_seconds=deadline_seconds,
+                may_wait=lambda: self._readiness.is_ready,
+            )
+        except PlanNotReached:
+            self._check_ready()  # A node that stops does not wait for what others may have.
+            raise
+
+    def _check_ready(self) -> None:
+        if not self._readiness.is_ready:
+            phase = self._readiness.phase.name.lower()
+            raise ServableNotReady(f"the node is not ready: it is {phase}")
 
     def deadline_seconds(self, context: Context, timeout_seconds: float | None = None) -> float:
         """Return when a call ends: the nearest of the client's deadline, a timeout, the default.

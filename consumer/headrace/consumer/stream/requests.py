@@ -276,7 +276,7 @@ class Requests:
         """Read the headers of one record, and return those to echo."""
         echo: OutHeaders = []
         deadline: bytes | None = None
-        rare: dict[str, bytes] = {}
+        rare: dict[str, bytes] | None = None
         for pair in headers:
             name, raw = pair
             if raw is None:  # pyright: ignore[reportUnnecessaryComparison] - Kafka allows it
@@ -293,7 +293,7 @@ class Requests:
             elif name == _TRACEPARENT:
                 echo = [*_others(echo, name), pair]
             elif name in _RARE:
-                rare[name] = raw
+                rare = {**(rare or {}), name: raw}
         if deadline is not None:
             if deadline != last.deadline:
                 last.seconds = self._deadline(index, deadline)

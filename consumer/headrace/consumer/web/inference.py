@@ -10,7 +10,12 @@ from aiohttp import web
 
 from headrace.consumer.core.calls import Calls, Encoding
 from headrace.consumer.core.choice import Choice, Handle
-from headrace.consumer.core.errors import InvalidRequest, RequestError, ServableNotReady
+from headrace.consumer.core.errors import (
+    InvalidRequest,
+    PlanNotReached,
+    RequestError,
+    ServableNotReady,
+)
 from headrace.consumer.core.freshness import MIN_CONTROL_OFFSET, read_min_offset
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
@@ -58,6 +63,7 @@ class Inference:
         self._admission = admission
         self._transfer = transfer
         self._default_timeout_seconds = default_timeout_seconds
+        readiness.observe(lambda _: serving_map.wake())
 
     async def answer(
         self, request: web.Request, route: Route, exchange: Exchange
@@ -132,9 +138,17 @@ class Inference:
         min_offset = read_min_offset(least)
         if deadline_seconds is None:
             deadline_seconds = time.monotonic() + self._timeout_seconds(request)
-        return await self._serving_map.acquire_at(
-            min_offset, route, encoded, deadline_seconds=deadline_seconds
-        )
+        try:
+            return await self._serving_map.acquire_at(
+                min_offset,
+                route,
+                encoded,
+                deadline_seconds=deadline_seconds,
+                may_wait=lambda: self._readiness.is_ready,
+            )
+        except PlanNotReached:
+            self.check_ready()  # A node that stops does not wait for what others may have.
+            raise
 
     def described(self, choice: Choice, body: object) -> web.Response:
         """Return an answer about a version in JSON, which says where it comes from."""

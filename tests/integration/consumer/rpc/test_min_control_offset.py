@@ -167,6 +167,16 @@ async def test_a_node_that_is_not_ready_waits_for_nothing(rig: Rig, channel: aio
     )
 
 
+async def test_a_node_that_stops_waits_no_longer(rig: Rig, channel: aio.Channel) -> None:
+    """The call is free to go to another node at once."""
+    call = predict(channel, at(104), 30)
+    await predict(channel, [], 30)
+    rig.readiness.enter(Phase.DRAINING)
+    async with asyncio.timeout(10):
+        error = await refusal(call)
+    assert error.details() == "the node is not ready: it is draining"
+
+
 async def test_readiness_of_a_model_as_of_a_record(rig: Rig, channel: aio.Channel) -> None:
     """Yes once it is in force, no when that takes too long."""
     ask, request = stub(channel).ModelReady, messages.ModelReadyRequest(name=MODEL)

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from headrace.consumer.core.errors import QueueFull, WorkerDied
+from headrace.consumer.core.readiness import Phase
 from headrace.schemas.records import ModelConfig
 from tests.fakes.planned import plan
 from tests.fakes.servable import FakeServable, planned_version
@@ -92,6 +93,16 @@ async def test_refuses_what_is_no_offset(
     reply = await asked(client, verb, path, offset)
     assert reply.status == 400
     assert "min-control-offset is" in reply.body["error"]
+
+
+async def test_a_node_that_stops_waits_no_longer(rig: Rig, client: aiohttp.ClientSession) -> None:
+    """The request is free to go to another node at once."""
+    late = asyncio.ensure_future(asked(client, "POST", "/v1/models/m:predict", 104))
+    await asked(client, "POST", "/v1/models/m:predict", 103)
+    rig.readiness.enter(Phase.DRAINING)
+    async with asyncio.timeout(10):
+        reply = await late
+    assert (reply.status, reply.body["error"]) == (503, "the node is not ready: it is draining")
 
 
 @pytest.mark.parametrize("path", ["/v1/models/m:predict", "/v2/models/m/infer"])
