@@ -111,8 +111,8 @@ class Doors:
             named = answer.model_spec.name if hasattr(answer, "model_spec") else answer.model_name
         except aio.AioRpcError:
             named = ""
-        told = (await call.trailing_metadata() or {}).get("headrace-provenance", "")
-        pairs = [pair.split("=", 1) for pair in str(told).split()]
+        trailing: Mapping[str, str] = await call.trailing_metadata() or {}
+        pairs = [pair.split("=", 1) for pair in trailing.get("headrace-provenance", "").split()]
         origin = {name: unquote(text) for name, text in pairs}
         return Told((await call.code()).name, named, await call.details() or "", origin)
 

@@ -100,6 +100,8 @@ async def test_asks_an_arm_as_of_a_control_record() -> None:
         answer = json.loads(ended.out)
         assert (answer["version"], answer["plan_offset"]) == (3, 104)
         assert (answer["routed_by"], answer["arm"]) == ("split", "half_plus_two@3")
+        foreign = await headrace(*asked, "--affinity", "größe")
+        assert (foreign.code, "cannot travel over gRPC" in foreign.err) == (1, True)
         late = await headrace(*asked, "--min-control-offset", "105", "--timeout", "0.5")
         assert late.code == 1
         assert late.err.startswith("error: UNAVAILABLE: the request wants control offset 105")

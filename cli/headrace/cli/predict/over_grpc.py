@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
@@ -34,8 +35,9 @@ _SERVICE: Final = "/tensorflow.serving.PredictionService/"
 _SIGNATURES: Final = "signature_def"
 _PROVENANCE: Final = "headrace-provenance"
 _UNLIMITED: Final = -1
+_PLAIN: Final = re.compile("[!-~](?:[ -~]*[!-~])?")
 
-Metadata = Sequence[tuple[str, str]]
+Metadata = tuple[tuple[str, str], ...]
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 
@@ -83,8 +85,8 @@ class GrpcAsker:
         """Return the answer, within the question's time for all of it.
 
         Raises:
-            InvalidArgument: an input's value does not fit the signature's dtype, or a TLS file
-                cannot be read.
+            InvalidArgument: an input's value does not fit the signature's dtype, a TLS file cannot
+                be read, or the affinity is no text for gRPC.
             InferenceFailed: the node refused, or did not answer in time.
         """
         deadline = time.monotonic() + question.timeout_seconds
@@ -169,13 +171,14 @@ class _Method(NamedTuple, Generic[ResponseT]):
 
 
 def _metadata(question: Question) -> Metadata:
-    return [
-        (name, value.decode())
-        for name, value in routing_headers(
-            None if question.affinity is None else question.affinity.encode(),
-            question.min_control_offset,
+    if question.affinity is not None and not _PLAIN.fullmatch(question.affinity):
+        raise InvalidArgument(
+            f"--affinity {question.affinity!a:.80} cannot travel over gRPC: give ASCII letters, "
+            "digits and signs, or ask with --via kafka"
         )
-    ]
+    affinity = None if question.affinity is None else question.affinity.encode()
+    headers = routing_headers(affinity, question.min_control_offset)
+    return tuple((name, value.decode()) for name, value in headers)
 
 
 def _origin(call: grpc.Call) -> Mapping[str, str]:

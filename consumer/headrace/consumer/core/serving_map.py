@@ -310,7 +310,7 @@ def _as_planned(model: ModelRoutes, route: Route, version: int, serving: Serving
     if newest is not None and serving is not None and serving.planned.control_offset >= newest:
         return serving
     is_coming = version in model.coming
-    if newest is None or not (is_coming or version in model.planned):
+    if not is_coming and version not in model.planned:
         raise ServableNotFound(
             f"Servable not found for request: Specific({route.model}, {version})"
         )

@@ -233,13 +233,13 @@ async def test_same_number_with_other_bytes_is_another_version() -> None:
     """The bytes that serve under the number are the old ones until the new ones have loaded."""
     async with staged() as stage:
         await served(stage)
-        stage.forget("m", 1)
         stage.write(version(1, digest="other"))
         await stage.until(1, S.LOADING)
+        assert stage.default() == 1
         for route in (LATEST, Route("m", 1)):
             with pytest.raises(PlanNotReached):
-                stage.map.acquire_as_of(2, route)
-        request = ask(stage.map, 2)
+                stage.map.acquire_as_of(1, route)
+        request = ask(stage.map, 1)
         stage.loader.finish("m", 1)
         assert (await request.choice()).planned.record.digest == "other"
 
@@ -265,6 +265,20 @@ async def test_retired_version_is_gone_though_it_still_drains() -> None:
                 stage.map.acquire_as_of(1, route)
         with pytest.raises(ServableNotFound):
             await request.answer()
+
+
+async def test_retired_version_is_gone_though_a_label_holds_it() -> None:
+    """It answers those who ask by the label without an offset, until the label's own is there."""
+    async with staged() as stage:
+        stage.write(version(1), ModelConfig(model="m", labels={"stable": 1}))
+        await stage.until(1, S.AVAILABLE)
+        stage.loader.instant = False
+        moved = ModelConfig(model="m", labels={"stable": 2})
+        stage.write(version(2), moved, retired(1))
+        with stage.map.acquire(Route("m", None, "stable")) as choice:
+            assert choice.id.version == 1
+        with pytest.raises(ServableNotFound):
+            stage.map.acquire_as_of(4, Route("m", 1))
 
 
 async def test_superseded_version_answers_who_names_it_until_it_goes() -> None:
