@@ -40,6 +40,7 @@ class Configured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """The control-topic keys that were removed."""
+    """The control-topic keys that were removed; `control_offset` is that of the last tombstone."""
 
     keys: tuple[str, ...]
+    control_offset: int

@@ -9,12 +9,12 @@ from typing import Any
 import numpy.typing as npt
 
 from headrace.publisher.clients import Message
-from headrace.publisher.errors import InferenceFailed
+from headrace.publisher.errors import InferenceFailed, InvalidArgument
 from headrace.schemas import codec
 from headrace.schemas.errors import WireError
 from headrace.schemas.records import DEFAULT_SIGNATURE, InferenceRequest, InferenceResponse
 from headrace.schemas.tensors import from_tensor, to_tensor
-from headrace.schemas.topics import AnswerHeader
+from headrace.schemas.topics import AnswerHeader, RequestHeader
 
 Inputs = Mapping[str, npt.ArrayLike]
 Request = InferenceRequest | tuple[str, Inputs]
@@ -43,6 +43,22 @@ class Inference:
         """The offset of the event that brought the version."""
         offset = self.headers.get(AnswerHeader.CONTROL_OFFSET, "")
         return int(offset) if offset.isdecimal() else None
+
+    @property
+    def plan_offset(self) -> int | None:
+        """The control record as of which the node routed the request."""
+        offset = self.headers.get(AnswerHeader.PLAN_OFFSET, "")
+        return int(offset) if offset.isdecimal() else None
+
+    @property
+    def routed_by(self) -> str | None:
+        """What led to the version: `version`, `label`, `split`, `standby` or `latest`."""
+        return self.headers.get(AnswerHeader.ROUTED_BY)
+
+    @property
+    def arm(self) -> str | None:
+        """The arm of the traffic split that led to the version, if one did."""
+        return self.headers.get(AnswerHeader.ARM)
 
     @property
     def artifact_digest(self) -> str | None:
@@ -82,6 +98,27 @@ def make_request(
         output_filter=output_filter,
         inputs=[to_tensor(name, array) for name, array in inputs.items()],
     )
+
+
+def routing_headers(
+    affinity: bytes | None, min_control_offset: int | None
+) -> list[tuple[str, bytes]]:
+    """Return the headers that say how a request is to be routed.
+
+    Raises:
+        InvalidArgument: the offset is none that the control log could have.
+    """
+    headers: list[tuple[str, bytes]] = []
+    if affinity is not None:
+        headers.append((RequestHeader.AFFINITY, affinity))
+    if min_control_offset is not None:
+        if min_control_offset < 0:
+            raise InvalidArgument(
+                f"min_control_offset is {min_control_offset}: give the control offset that a "
+                "publisher returned, from 0"
+            )
+        headers.append((RequestHeader.MIN_CONTROL_OFFSET, b"%d" % min_control_offset))
+    return headers
 
 
 def encode_request(request: Request) -> bytes:

@@ -215,9 +215,9 @@ class ModelPublisher:
         async with self._appending:
             known = Known.of(await self._log.read())
             keys = known.keys(model, version, even_published=force)
-            for key in keys:
-                await self._log.append(key, None, timeout)
-        return Forgotten(keys=tuple(key.decode() for key in keys))
+            offsets = [await self._log.append(key, None, timeout) for key in keys]
+        names = tuple(key.decode() for key in keys)
+        return Forgotten(keys=names, control_offset=offsets[-1])
 
     async def _turn(self, model: str, version: int, to: Lifecycle, timeout: float) -> int:
         """Append the version's last record with that lifecycle and return the offset."""

@@ -14,7 +14,13 @@ from typing import Final, Self
 from headrace.publisher.claim_store import ClaimStore
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import InferenceFailed, InvalidArgument
-from headrace.publisher.inference import Inference, Inputs, Request, make_request
+from headrace.publisher.inference import (
+    Inference,
+    Inputs,
+    Request,
+    make_request,
+    routing_headers,
+)
 from headrace.publisher.outbox import Mailing, Outbox, Outgoing
 from headrace.publisher.outstanding import Call, Outstanding, Result
 from headrace.publisher.packing import AHEAD, Packed, Packer
@@ -25,6 +31,8 @@ from headrace.schemas.topics import RequestHeader, Topics
 
 # How many requests of one call may gather in batches before they leave.
 _FLUSH_EVERY: Final = 1000
+
+Headers = Sequence[tuple[str, bytes]]
 
 
 class InferenceClient:
@@ -105,6 +113,8 @@ class InferenceClient:
         signature: str = DEFAULT_SIGNATURE,
         output_filter: Sequence[str] = (),
         key: bytes | None = None,
+        affinity: bytes | None = None,
+        min_control_offset: int | None = None,
         timeout: float | None = None,
     ) -> Inference:
         """Ask once and return the answer.
@@ -118,9 +128,13 @@ class InferenceClient:
             output_filter: the outputs wanted; empty means all.
             key: the record's key: requests of one key are answered in order, and stay on one arm
                 of a traffic split.
+            affinity: keeps requests on one arm of a traffic split in place of the key.
+            min_control_offset: what a publisher returned: the answer is routed as of that event or
+                a later one, and waits for the version that it brings.
             timeout: seconds; the deadline travels with the request.
 
         Raises:
+            InvalidArgument: the offset cannot be.
             InferenceFailed: answered with an error, or not in time (DEADLINE_EXCEEDED).
 
         Cancellation: the request may still be run; its answer is ignored.
@@ -136,7 +150,8 @@ class InferenceClient:
             )
         except ValueError as error:
             raise InferenceFailed("INVALID_ARGUMENT", str(error)) from error
-        (result,) = await self._ask([request], [key], timeout)
+        extra = routing_headers(affinity, min_control_offset)
+        (result,) = await self._ask([request], [key], timeout, extra)
         if isinstance(result, InferenceFailed):
             raise result
         return result
@@ -146,6 +161,7 @@ class InferenceClient:
         requests: Sequence[Request],
         *,
         keys: Sequence[bytes | None] | None = None,
+        min_control_offset: int | None = None,
         timeout: float | None = None,
     ) -> list[Result]:
         """Ask many times and return all results in the order of the requests.
@@ -155,10 +171,11 @@ class InferenceClient:
         Args:
             requests: `(model, inputs)` pairs, or what `make_request` returns.
             keys: the records' keys, one for each request.
+            min_control_offset: as in `infer`, for all of them.
             timeout: seconds for all of them together.
 
         Raises:
-            InvalidArgument: there are not as many keys as requests.
+            InvalidArgument: there are not as many keys as requests, or the offset cannot be.
 
         Cancellation: requests may still be run; their answers are ignored.
         """
@@ -166,18 +183,24 @@ class InferenceClient:
             raise InvalidArgument(
                 f"{len(keys)} keys for {len(requests)} requests: give each request one, or None"
             )
-        return await self._ask(requests, keys or [None] * len(requests), timeout)
+        extra = routing_headers(None, min_control_offset)
+        return await self._ask(requests, keys or [None] * len(requests), timeout, extra)
 
     async def _ask(
-        self, requests: Sequence[Request], keys: Sequence[bytes | None], timeout: float | None
+        self,
+        requests: Sequence[Request],
+        keys: Sequence[bytes | None],
+        timeout: float | None,
+        extra: Headers,
     ) -> list[Result]:
         seconds = self._timeout if timeout is None else timeout
         deadline_ms = b"%d" % int((time.time() + seconds) * 1000)
+        headers = [self._reply_topic, (RequestHeader.DEADLINE_MS, deadline_ms), *extra]
         send = self._send_alone if len(requests) == 1 else self._send_all
         call = Call(len(requests))
         try:
             async with asyncio.timeout(seconds):
-                await send(call, requests, keys, deadline_ms)
+                await send(call, requests, keys, headers)
                 await call.settled
         except TimeoutError:
             # Whatever has no result by now gets this one; what has one keeps it.
@@ -193,18 +216,18 @@ class InferenceClient:
         call: Call,
         requests: Sequence[Request],
         keys: Sequence[bytes | None],
-        deadline_ms: bytes,
+        headers: Headers,
     ) -> None:
         packed = await self._packer.pack(requests[0], keys[0])
         correlation_id = await self._outstanding.expect(call, 0)
-        await self._outbox.send(self._record(correlation_id, keys[0], packed, deadline_ms))
+        await self._outbox.send(_record(correlation_id, keys[0], packed, headers))
 
     async def _send_all(
         self,
         call: Call,
         requests: Sequence[Request],
         keys: Sequence[bytes | None],
-        deadline_ms: bytes,
+        headers: Headers,
     ) -> None:
         mailing = Mailing(self._outbox, await self._outbox.partitions())
         packed: list[Packed | InferenceFailed] = []
@@ -224,16 +247,10 @@ class InferenceClient:
                 # Full means that answers must come first, so what asks for them must leave.
                 await mailing.flush()
             correlation_id = await self._outstanding.expect(call, index)
-            await mailing.add(self._record(correlation_id, key, ready, deadline_ms))
+            await mailing.add(_record(correlation_id, key, ready, headers))
         await mailing.flush()
 
-    def _record(
-        self, correlation_id: bytes, key: bytes | None, packed: Packed, deadline_ms: bytes
-    ) -> Outgoing:
-        headers = [
-            (RequestHeader.CORRELATION_ID, correlation_id),
-            self._reply_topic,
-            (RequestHeader.DEADLINE_MS, deadline_ms),
-            *packed.headers,
-        ]
-        return Outgoing(correlation_id, key, packed.value, headers)
+
+def _record(correlation_id: bytes, key: bytes | None, packed: Packed, headers: Headers) -> Outgoing:
+    identity = (RequestHeader.CORRELATION_ID, correlation_id)
+    return Outgoing(correlation_id, key, packed.value, [identity, *headers, *packed.headers])

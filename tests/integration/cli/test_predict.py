@@ -17,7 +17,12 @@ from headrace.publisher.clients import TopicPartition
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.topics import ensure_topics, partition_counts
 from headrace.schemas import codec
-from headrace.schemas.records import InferenceError, InferenceRequest, InferenceResponse
+from headrace.schemas.records import (
+    InferenceError,
+    InferenceRequest,
+    InferenceResponse,
+    ModelConfig,
+)
 from headrace.schemas.tensors import from_tensor, to_tensor
 from headrace.schemas.topics import RequestHeader, Topics, specs
 from tests.certificates import Authority
@@ -46,6 +51,9 @@ async def test_asks_by_grpc_with_the_dtype_of_the_signature(endpoint: str) -> No
             "outputs": {"y": [2.5, 3.0, 4.5]},
             "model": "half_plus_two",
             "version": 3,
+            "routed_by": "latest",
+            "arm": None,
+            "plan_offset": None,
         }
     piped = await headrace(*arguments, "--version", "3", "--inputs", "-", stdin=INPUTS)
     assert piped.code == 0
@@ -73,6 +81,30 @@ async def test_asks_with_tls_and_a_certificate_of_its_own(tmp_path: Path) -> Non
         assert (refused.code, refused.out) == (1, "")
         missing = await headrace(*arguments, *shown, "--tls-key", str(tmp_path / "none.pem"))
         assert (missing.code, "none.pem: No such file" in missing.err) == (1, True)
+
+
+async def test_asks_an_arm_as_of_a_control_record() -> None:
+    """Both calls carry affinity and offset; the answer tells how it was routed."""
+    rig = ready_rig()
+    rig.serve("half_plus_two", 3)
+    rig.serving_map.model("alias").configure(
+        ModelConfig(model="alias", split={"half_plus_two@3": 1})
+    )
+    routes = rig.serving_map.model("half_plus_two")
+    routes.planned, routes.published = frozenset({3}), {3: 103}
+    rig.serving_map.note_change(104)
+    async with GrpcDoor(rig.serving_map, rig.monitor, rig.readiness, rig.options) as door:
+        asked = ("predict", "alias", "--endpoint", f"127.0.0.1:{door.port}", "--inputs", INPUTS)
+        ended = await headrace(*asked, "--affinity", "user-7", "--min-control-offset", "104")
+        assert (ended.code, ended.err) == (0, "")
+        answer = json.loads(ended.out)
+        assert (answer["version"], answer["plan_offset"]) == (3, 104)
+        assert (answer["routed_by"], answer["arm"]) == ("split", "half_plus_two@3")
+        foreign = await headrace(*asked, "--affinity", "größe")
+        assert (foreign.code, "cannot travel over gRPC" in foreign.err) == (1, True)
+        late = await headrace(*asked, "--min-control-offset", "105", "--timeout", "0.5")
+        assert late.code == 1
+        assert late.err.startswith("error: UNAVAILABLE: the request wants control offset 105")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +143,14 @@ async def test_asks_by_kafka(bootstrap_servers: str, unique_name: str) -> None:
     assert inputs["x"].dtype == "float64"
     assert inputs["text"].tolist() == b"a"
     assert (ended.code, ended.err) == (0, "")
-    assert json.loads(ended.out) == {"outputs": {"y": [1.5]}, "model": unique_name, "version": 5}
+    assert json.loads(ended.out) == {
+        "outputs": {"y": [1.5]},
+        "model": unique_name,
+        "version": 5,
+        "routed_by": None,
+        "arm": None,
+        "plan_offset": None,
+    }
 
 
 async def test_a_refusal_by_kafka_reads_as_by_grpc(

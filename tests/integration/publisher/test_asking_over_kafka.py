@@ -62,6 +62,20 @@ async def test_asks_and_is_answered(client: InferenceClient, responder: Responde
     assert codec.decode(message.value, InferenceRequest).label == "stable"
 
 
+async def test_says_how_a_request_is_to_be_routed(
+    client: InferenceClient, responder: Responder
+) -> None:
+    """Affinity and control offset travel as headers, of one request and of many."""
+    async with responder.answering():
+        await client.infer("ranker", x(1.0), affinity=b"user-7", min_control_offset=17)
+        await client.infer_many([("ranker", x(1.0))] * 2, min_control_offset=18)
+    headers = [dict(message.headers) for message in responder.seen]
+    assert [each.get("min-control-offset") for each in headers] == [b"17", b"18", b"18"]
+    assert [each.get("affinity") for each in headers] == [b"user-7", None, None]
+    with pytest.raises(InvalidArgument, match="min_control_offset is -1"):
+        await client.infer("ranker", x(1.0), min_control_offset=-1)
+
+
 async def test_many_answers_stand_where_their_requests_stood(
     client: InferenceClient, responder: Responder
 ) -> None:

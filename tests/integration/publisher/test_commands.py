@@ -89,7 +89,8 @@ def test_publishes_retires_and_forgets(
     assert shell.run("forget", unique_name, "3").stdout == f"forgot version/{unique_name}/3\n"
     assert "still published (version 4)" in shell.error("forget", unique_name)
     forgotten = shell.json("forget", unique_name, "--force")
-    assert forgotten == {"forgotten": [f"version/{unique_name}/4"]}
+    assert forgotten["forgotten"] == [f"version/{unique_name}/4"]
+    assert forgotten["control_offset"] > retired["control_offset"]
 
 
 def test_shows_and_changes_the_configuration(shell: Shell, unique_name: str) -> None:

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from headrace.cli.predict.json_tensors import line, read_inputs, to_array, to_json
 from headrace.publisher.errors import InvalidArgument
+from headrace.publisher.inference import Inference
 
 FLOAT32 = np.dtype(np.float32)
 STRING = np.dtype(object)
@@ -123,8 +124,17 @@ def test_prints_floats_as_short_as_they_are() -> None:
 
 def test_prints_one_line_of_strict_json() -> None:
     """NaN is a string in the answer, so that any JSON reader takes it."""
-    printed = line({"y": np.array([1.0, np.nan], np.float32)}, "m", 3)
-    assert json.loads(printed) == {"outputs": {"y": [1.0, "NaN"]}, "model": "m", "version": 3}
+    outputs = {"y": np.array([1.0, np.nan], np.float32)}
+    origin = {"routed-by": "split", "arm": "canary", "plan-offset": "17"}
+    printed = line(Inference(outputs, "m", 3, "serving_default", origin))
+    assert json.loads(printed) == {
+        "outputs": {"y": [1.0, "NaN"]},
+        "model": "m",
+        "version": 3,
+        "routed_by": "split",
+        "arm": "canary",
+        "plan_offset": 17,
+    }
     assert "\n" not in printed
 
 

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from headrace.publisher.errors import InferenceFailed
-from headrace.publisher.inference import Inference, encode_request, make_request, read_answer
+from headrace.publisher.errors import InferenceFailed, InvalidArgument
+from headrace.publisher.inference import (
+    Inference,
+    encode_request,
+    make_request,
+    read_answer,
+    routing_headers,
+)
 from headrace.publisher.outstanding import Call, Outstanding
 from headrace.schemas import codec
 from headrace.schemas.records import InferenceError, InferenceRequest, InferenceResponse
@@ -61,12 +67,31 @@ def test_an_answer_has_outputs_and_provenance() -> None:
     response = InferenceResponse(
         model="ranker", version=3, outputs=(to_tensor("y", np.array([2.5], np.float32)),)
     )
-    headers = [("node", b"a"), ("control-offset", b"17"), ("artifact-digest", b"sha256:aa")]
+    headers = [
+        *(("node", b"a"), ("control-offset", b"17"), ("artifact-digest", b"sha256:aa")),
+        *(("plan-offset", b"19"), ("routed-by", b"split"), ("arm", b"canary")),
+    ]
     answer = read_answer(Answer(codec.encode(response), headers))
     assert isinstance(answer, Inference)
     assert answer.outputs["y"].tolist() == [2.5]
     assert (answer.model, answer.version, answer.node) == ("ranker", 3, "a")
     assert (answer.control_offset, answer.artifact_digest) == (17, "sha256:aa")
+    assert (answer.plan_offset, answer.routed_by, answer.arm) == (19, "split", "canary")
+
+
+def test_an_older_node_says_less_of_an_answers_origin() -> None:
+    """What it does not say is None, and the answer is one all the same."""
+    answer = read_answer(Answer(codec.encode(InferenceResponse(model="ranker", version=3))))
+    assert isinstance(answer, Inference)
+    assert (answer.plan_offset, answer.routed_by, answer.arm) == (None, None, None)
+
+
+def test_how_a_request_is_to_be_routed_travels_in_headers() -> None:
+    """Only what the caller says, and nothing that no node would take."""
+    assert routing_headers(None, None) == []
+    assert routing_headers(b"user-7", 0) == [("affinity", b"user-7"), ("min-control-offset", b"0")]
+    with pytest.raises(InvalidArgument, match="min_control_offset is -1"):
+        routing_headers(None, -1)
 
 
 def test_an_answer_may_be_an_error() -> None:

@@ -50,7 +50,8 @@ def forget(
         )
     forgotten = run(publisher.forget(model, version, force=force, timeout=timeout))
     if as_json:
-        typer.echo(json.dumps({"forgotten": list(forgotten.keys)}))
+        told = {"forgotten": forgotten.keys, "control_offset": forgotten.control_offset}
+        typer.echo(json.dumps(told))
         return
     for key in forgotten.keys:
         typer.echo(f"forgot {key}")

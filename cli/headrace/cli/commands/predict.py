@@ -12,7 +12,7 @@ from headrace.cli.options import DEFAULT_BOOTSTRAP_SERVERS, BootstrapServers, Cl
 
 if TYPE_CHECKING:
     from headrace.cli.predict.over_grpc import ClientTls
-    from headrace.schemas.records import Route
+    from headrace.cli.predict.question import Question
 
 
 class Via(StrEnum):
@@ -37,6 +37,21 @@ _Version = Annotated[
 ]
 _Label = Annotated[
     str | None, typer.Option(metavar="NAME", help="Ask the version that has this label.")
+]
+_Affinity = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", help="Requests with the same text take the same arm of a traffic split."
+    ),
+]
+_MinControlOffset = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=2**63 - 1,
+        metavar="N",
+        help="Wait until this event of the control log is in force: what 'publish' printed.",
+    ),
 ]
 _Via = Annotated[Via, typer.Option(help="The door to ask at.")]
 _Endpoint = Annotated[
@@ -81,6 +96,8 @@ def predict(
     signature: _Signature = "serving_default",
     version: _Version = None,
     label: _Label = None,
+    affinity: _Affinity = None,
+    min_control_offset: _MinControlOffset = None,
     via: _Via = Via.GRPC,
     endpoint: _Endpoint = "localhost:8500",
     tls_ca: _TlsCa = None,
@@ -94,7 +111,9 @@ def predict(
     """Ask a model for one inference, and print the answer as one line of JSON.
 
     `headrace predict half_plus_two --inputs '{"x": [1.0, 2.0, 5.0]}'` prints
-    `{"outputs": {"y": [2.5, 3.0, 4.5]}, "model": "half_plus_two", "version": 3}`.
+    `{"outputs": {"y": [2.5, 3.0, 4.5]}, "model": "half_plus_two", "version": 3,
+    "routed_by": "latest", "arm": null, "plan_offset": 17}`: which version of which model answered,
+    what led there, by which arm of a traffic split, and as of which event of the control log.
 
     Over gRPC the model's signature says which dtype an input has. Over Kafka nothing says it
     beforehand: numbers with a point are taken as float32, whole numbers as int64, text as strings,
@@ -103,26 +122,26 @@ def predict(
     Bytes that are no UTF-8 are written `{"b64": "…"}` both ways, and NaN and infinities as the
     strings "NaN", "Infinity" and "-Infinity".
     """
+    from headrace.cli.predict.question import Question
     from headrace.schemas.records import Route
 
     if version is not None and label is not None:
         raise typer.BadParameter("give --version or --label, not both")
     if dtype and via is Via.GRPC:
         raise typer.BadParameter("--dtype is for --via kafka; over gRPC the signature says it")
-    route = Route(model, version, label)
+    question = Question(
+        route=Route(model, version, label),
+        signature=signature,
+        timeout_seconds=timeout,
+        affinity=affinity,
+        min_control_offset=min_control_offset,
+    )
     if via is Via.GRPC:
         tls = _tls(tls_ca, tls_certificate, tls_key)
-        _ask_grpc(route, signature, inputs, endpoint=endpoint, timeout=timeout, tls=tls)
+        _ask_grpc(question, inputs, endpoint=endpoint, tls=tls)
     else:
-        asked = (inputs, dtype or [])
-        _ask_kafka(
-            route,
-            signature,
-            asked,
-            timeout=timeout,
-            servers=bootstrap_servers,
-            claim_store=claim_store,
-        )
+        written = (inputs, dtype or [])
+        _ask_kafka(question, written, servers=bootstrap_servers, claim_store=claim_store)
 
 
 def _tls(ca: Path | None, certificate: Path | None, key: Path | None) -> ClientTls | None:
@@ -137,30 +156,20 @@ def _tls(ca: Path | None, certificate: Path | None, key: Path | None) -> ClientT
     return ClientTls(ca=ca, certificate=certificate, key=key) if ca else None
 
 
-def _ask_grpc(
-    route: Route,
-    signature: str,
-    inputs: str,
-    *,
-    endpoint: str,
-    timeout: float,
-    tls: ClientTls | None,
-) -> None:
+def _ask_grpc(question: Question, inputs: str, *, endpoint: str, tls: ClientTls | None) -> None:
     from headrace.cli.outcome import outcome
     from headrace.cli.predict.json_tensors import line, read_inputs
     from headrace.cli.predict.over_grpc import GrpcAsker
 
-    asker = GrpcAsker(endpoint=endpoint, timeout_seconds=timeout, tls=tls)
+    asker = GrpcAsker(endpoint=endpoint, tls=tls)
     with outcome():
-        typer.echo(line(*asker.predict(route, signature, read_inputs(inputs))))
+        typer.echo(line(asker.predict(question, read_inputs(inputs))))
 
 
 def _ask_kafka(
-    route: Route,
-    signature: str,
+    question: Question,
     written: tuple[str, list[str]],
     *,
-    timeout: float,
     servers: str,
     claim_store: str | None,
 ) -> None:
@@ -173,14 +182,7 @@ def _ask_kafka(
     async def work() -> str:
         inputs, dtypes = written
         values = arrays(read_inputs(inputs), parse_dtypes(dtypes))
-        answer = await ask(
-            KafkaConnection.from_environment(servers),
-            route,
-            signature,
-            values,
-            timeout_seconds=timeout,
-            claim_store=claim_store,
-        )
-        return line(*answer)
+        connection = KafkaConnection.from_environment(servers)
+        return line(await ask(connection, question, values, claim_store=claim_store))
 
     typer.echo(run(work()))

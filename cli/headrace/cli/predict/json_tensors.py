@@ -13,7 +13,6 @@ import binascii
 import json
 import math
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.publisher.errors import InvalidArgument
+from headrace.publisher.inference import Inference
 
 Array = npt.NDArray[Any]
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -170,12 +170,17 @@ def to_json(array: Array) -> Json:
     return _jsonable(cast("object", values.tolist()))
 
 
-def line(outputs: Mapping[str, Array], model: str, version: int | None) -> str:
+def line(answer: Inference) -> str:
     """Return the answer as `headrace predict` prints it."""
-    shown = {alias: to_json(outputs[alias]) for alias in sorted(outputs)}
-    return json.dumps(
-        {"outputs": shown, "model": model, "version": version}, ensure_ascii=False, allow_nan=False
-    )
+    shown = {
+        "outputs": {alias: to_json(answer.outputs[alias]) for alias in sorted(answer.outputs)},
+        "model": answer.model,
+        "version": answer.version,
+        "routed_by": answer.routed_by,
+        "arm": answer.arm,
+        "plan_offset": answer.plan_offset,
+    }
+    return json.dumps(shown, ensure_ascii=False, allow_nan=False)
 
 
 def _jsonable(value: object) -> Json:

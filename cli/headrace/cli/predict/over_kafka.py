@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from headrace.cli.predict.json_tensors import Array, Json, to_array
+from headrace.cli.predict.question import Question
 from headrace.publisher import InferenceClient
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.errors import InvalidArgument
-from headrace.schemas.records import Route
+from headrace.publisher.inference import Inference
 from headrace.schemas.tensors import NUMPY_DTYPES, STRING
 from headrace.schemas.topics import Topics
 
@@ -37,16 +38,15 @@ def parse_dtypes(pairs: list[str]) -> dict[str, np.dtype[Any]]:
 
 async def predict(
     connection: KafkaConnection,
-    route: Route,
-    signature: str,
+    question: Question,
     inputs: Mapping[str, Array],
     *,
-    timeout_seconds: float,
     claim_store: str | None,
-) -> tuple[dict[str, Array], str, int | None]:
-    """Return outputs, model and version.
+) -> Inference:
+    """Return the answer.
 
     Raises:
+        InvalidArgument: the control offset cannot be.
         InferenceFailed: the node refused, or nobody answered in time.
         BrokerUnreachable: no broker answered.
         StoreError: there is no file system for the claim store.
@@ -54,18 +54,19 @@ async def predict(
     client = InferenceClient(
         connection,
         topics=Topics.from_environment(),
-        timeout=timeout_seconds,
+        timeout=question.timeout_seconds,
         claim_store=claim_store,
     )
     async with client:
-        answer = await client.infer(
-            route.model,
+        return await client.infer(
+            question.route.model,
             inputs,
-            version=route.version,
-            label=route.label,
-            signature=signature,
+            version=question.route.version,
+            label=question.route.label,
+            signature=question.signature,
+            affinity=None if question.affinity is None else question.affinity.encode(),
+            min_control_offset=question.min_control_offset,
         )
-    return dict(answer.outputs), answer.model, answer.version
 
 
 def arrays(inputs: Mapping[str, Json], dtypes: Mapping[str, np.dtype[Any]]) -> dict[str, Array]:

@@ -161,7 +161,12 @@ class Manager:
         routes = self._map.model(name)
         if routes.config is not config:
             routes.configure(config)
-        routes.planned = {n: model.versions[n].control_offset for n in model.wanted()}
+        routes.planned = model.wanted()
+        routes.published = {
+            number: planned.control_offset
+            for number, planned in model.versions.items()
+            if planned.record.lifecycle is Lifecycle.PUBLISHED
+        }
         routes.bound = {
             label: target if target in routes.serving else routes.bound[label]
             for label, target in config.labels.items()
@@ -219,6 +224,11 @@ class Manager:
             for key, harness in harnesses.items()
             if key in wanted and harness.state in {ServableState.START, ServableState.LOADING}
         )
+        routes.failures = {
+            key[0]: harness.error
+            for key, harness in harnesses.items()
+            if key in wanted and harness.has_failed and harness.error
+        }
         for harness in harnesses.values():
             harness.configure(config)
 

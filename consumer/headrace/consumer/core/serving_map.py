@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from headrace.consumer.core.choice import Choice, Handle, Mirror, Mirrored, Reason, Serving
 from headrace.consumer.core.errors import (
@@ -23,22 +23,27 @@ from headrace.consumer.core.errors import (
 from headrace.consumer.core.routing import Split, split_of
 from headrace.schemas.records import ModelConfig, Route, Shadow
 
+_MAX_SECONDS_FOR_ANSWER: Final = 0.5
+
 
 class ModelRoutes:
     """Where the requests for one model go, as the manager last saw it.
 
     `coming` are versions that are wanted and not AVAILABLE. `labels` are all configured labels;
     `bound` those whose version has been AVAILABLE at least once since the label was set, with the
-    version they stand for until the next one is. `planned` are the versions that the plan wants
-    whatever becomes of them here, with the offsets of the records that brought them.
+    version they stand for until the next one is. Of the plan, whatever becomes of it here:
+    `published` are its versions with the offsets of the records that brought them, `planned` those
+    that it wants. `failures` says in words why versions do not serve or have not loaded yet.
     """
 
     __slots__ = (
         "bound",
         "coming",
         "config",
+        "failures",
         "labels",
         "planned",
+        "published",
         "serving",
         "shadow",
         "split",
@@ -49,7 +54,9 @@ class ModelRoutes:
         self.serving: dict[int, Serving] = {}
         self.coming: frozenset[int] = frozenset()
         self.wanted: frozenset[int] = frozenset()
-        self.planned: Mapping[int, int] = {}
+        self.planned: frozenset[int] = frozenset()
+        self.published: Mapping[int, int] = {}
+        self.failures: Mapping[int, str] = {}
         self.labels: Mapping[str, int] = {}
         self.bound: dict[str, int] = {}
         self.split: Split | None = None
@@ -93,6 +100,10 @@ class ServingMap:
         """Route by what is there now, as of this control record; the manager's, after a change."""
         self._plan_offset = plan_offset
         self._choices.clear()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever waits look again, also whether it may wait any longer."""
         self._has_changed.set()
         self._has_changed = asyncio.Event()
 
@@ -123,6 +134,32 @@ class ServingMap:
         """
         return Handle(self._choice(route, self._find(route, affinity, (), is_exact=False)))
 
+    def acquire_as_of(self, min_offset: int, route: Route, affinity: bytes | None = None) -> Handle:
+        """Return a loan of the version that `route` means as of a control record, or a later one.
+
+        It is the very version that the plan means: no other one stands in for it while it loads,
+        nor does one that the plan has meanwhile retired.
+
+        Args:
+            min_offset: the offset of the control record.
+            route: as in `acquire`.
+            affinity: as in `acquire`.
+
+        Raises:
+            PlanNotReached: it is not there yet, or has failed here; the text says what is missing.
+            RequestError: as `acquire`, but for versions that are still loading.
+        """
+        why = ""
+        if self._plan_offset >= min_offset:
+            try:
+                return Handle(self._choice(route, self._find(route, affinity, (), is_exact=True)))
+            except ServableNotReady as error:
+                why = f": {error}"
+        raise PlanNotReached(
+            f"the request wants control offset {min_offset} or later, and this node has come to "
+            f"{self._plan_offset}{why}"
+        )
+
     async def acquire_at(
         self,
         min_offset: int,
@@ -130,41 +167,39 @@ class ServingMap:
         affinity: bytes | None = None,
         *,
         deadline_seconds: float,
+        may_wait: Callable[[], bool] = lambda: True,
     ) -> Handle:
-        """Return a loan of the version that `route` means as of a control record, or a later one.
+        """Do as `acquire_as_of`, and wait for what is missing until shortly before a deadline.
 
-        Waits for the record, and then for the version that the plan means: no other one stands in
-        for it while it loads.
+        Enter the handle before anything else is awaited.
 
         Args:
-            min_offset: the offset of the control record.
+            min_offset: as in `acquire_as_of`.
             route: as in `acquire`.
             affinity: as in `acquire`.
-            deadline_seconds: until when to wait, as `time.monotonic()` tells it.
+            deadline_seconds: when the answer is due, as `time.monotonic()` tells it. A tenth of
+                the time, or half a second of it, is left for the answer to get to the caller.
+            may_wait: whether there is still sense in waiting; who makes it false calls `wake`.
 
         Raises:
-            PlanNotReached: it was not there by then, or has failed here.
-            RequestError: as `acquire`.
+            PlanNotReached: it was not there in time.
+            RequestError: as `acquire_as_of`.
 
         Cancellation: nothing is left behind.
         """
-        why = ""
-        with suppress(TimeoutError):
-            while True:
-                has_changed = self._has_changed
-                if self._plan_offset >= min_offset:
-                    try:
-                        found = self._find(route, affinity, (), is_exact=True)
-                        return Handle(self._choice(route, found))
-                    except ServableNotReady as error:
-                        why = f": {error}"
-                left_seconds = deadline_seconds - time.monotonic()
+        left_seconds = deadline_seconds - time.monotonic()
+        give_up_seconds = deadline_seconds - min(left_seconds / 10, _MAX_SECONDS_FOR_ANSWER)
+        while True:
+            has_changed = self._has_changed
+            try:
+                return self.acquire_as_of(min_offset, route, affinity)
+            except PlanNotReached:
+                left_seconds = give_up_seconds - time.monotonic()
+                if left_seconds <= 0 or not may_wait():
+                    raise
+            with suppress(TimeoutError):
                 async with asyncio.timeout(left_seconds):
                     await has_changed.wait()
-        raise PlanNotReached(
-            f"the request wants control offset {min_offset} or later, and this node has come to "
-            f"{self._plan_offset}{why}"
-        )
 
     def _choice(self, route: Route, found: _Found) -> Choice:
         """Return the one choice that stands for all requests that are routed alike."""
@@ -228,16 +263,14 @@ class ServingMap:
         chosen = split.choose(affinity)
         try:
             return self._arm(split, chosen, Reason.SPLIT, affinity, trail, is_exact=is_exact)
-        except (ServableNotFound, ServableNotReady, UnknownLabel):
-            if is_exact:
-                raise
-            for arm in split.arms:
+        except (ServableNotFound, ServableNotReady, UnknownLabel) as error:
+            for arm in () if is_exact else split.arms:
                 if arm != chosen:
                     with suppress(RequestError):
                         return self._arm(
                             split, arm, Reason.STANDBY, affinity, trail, is_exact=False
                         )
-            raise
+            raise type(error)(f"{error} (arm {chosen!r} of the split of {name})") from error
 
     def _arm(
         self,
@@ -262,19 +295,29 @@ def _exactly(
     model: ModelRoutes | None, route: Route, version: int, *, is_exact: bool = False
 ) -> Serving:
     serving = model.serving.get(version) if model else None
-    if serving is not None and not (is_exact and _is_outdated(model, serving)):
+    if model and is_exact:
+        return _as_planned(model, route, version, serving)
+    if serving is not None:
         return serving
     if model and version in model.coming:
         raise ServableNotReady(f"{route.model} version {version} is still loading")
-    if model and is_exact and version in model.planned:
-        raise ServableNotReady(f"{route.model} version {version} does not serve on this node")
     raise ServableNotFound(f"Servable not found for request: Specific({route.model}, {version})")
 
 
-def _is_outdated(model: ModelRoutes | None, serving: Serving) -> bool:
-    """Whether the plan means other bytes by this version number."""
-    newest = model.planned.get(serving.id.version, -1) if model else -1
-    return serving.planned.control_offset < newest
+def _as_planned(model: ModelRoutes, route: Route, version: int, serving: Serving | None) -> Serving:
+    """Return a version if it is published and has the bytes that its last event tells of."""
+    newest = model.published.get(version)
+    if newest is not None and serving is not None and serving.planned.control_offset >= newest:
+        return serving
+    is_coming = version in model.coming
+    if not is_coming and version not in model.planned:
+        raise ServableNotFound(
+            f"Servable not found for request: Specific({route.model}, {version})"
+        )
+    state = "is still loading" if is_coming else "does not serve on this node"
+    failure = model.failures.get(version)
+    why = f" ({failure})" if failure else ""
+    raise ServableNotReady(f"{route.model} version {version} {state}{why}")
 
 
 def _labelled(model: ModelRoutes | None, route: Route, label: str, *, is_exact: bool) -> Serving:
@@ -290,8 +333,10 @@ def _labelled(model: ModelRoutes | None, route: Route, label: str, *, is_exact: 
 
 
 def _latest(model: ModelRoutes, name: str, *, is_exact: bool) -> Serving:
-    if is_exact and model.planned:
-        return _exactly(model, Route(name), max(model.planned), is_exact=True)
+    if is_exact:
+        if model.planned:
+            return _exactly(model, Route(name), max(model.planned), is_exact=True)
+        raise ServableNotFound(f"Servable not found for request: Latest({name})")
     if len(model.serving) == 1:
         return next(iter(model.serving.values()))
     available = model.serving.keys() & model.wanted or model.serving.keys()

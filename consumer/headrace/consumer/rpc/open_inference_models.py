@@ -7,7 +7,12 @@ from importlib.metadata import version
 from typing import Final, cast
 
 from headrace.consumer.core.choice import Choice
-from headrace.consumer.core.errors import ServableNotFound, ServableNotReady, UnknownLabel
+from headrace.consumer.core.errors import (
+    PlanNotReached,
+    ServableNotFound,
+    ServableNotReady,
+    UnknownLabel,
+)
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.formats.metadata import ModelMetadata, TensorMetadata, describe
@@ -75,11 +80,12 @@ class OpenInferenceModels:
             name=SERVER_NAME, version=version("headrace"), extensions=EXTENSIONS
         ).SerializeToString()
 
-    async def model_ready(self, request: bytes, context: Context) -> bytes:  # noqa: ARG002 - as every method
-        """Say whether a request for this model and version would be passed on to it now.
+    async def model_ready(self, request: bytes, context: Context) -> bytes:
+        """Say whether a request for this model and version would be passed on to it.
 
-        For a model that nobody knows the answer is no, and not an error, as Triton's is: clients
-        that wait for a model ask until the answer is yes.
+        One that waits for a control record is answered when that is there, or time is up. For a
+        model that nobody knows the answer is no, and not an error, as Triton's is: clients that
+        wait for a model ask until the answer is yes.
 
         Raises:
             InvalidRequest: there is no name, or the version cannot be one.
@@ -87,11 +93,11 @@ class OpenInferenceModels:
         asked = decode(ModelReadyRequest, request)
         route = infer_route_of(asked.name, asked.version)
         try:
-            self._serving_map.acquire(route)
-        except (ServableNotFound, ServableNotReady, UnknownLabel):
+            await self._inference.acquire(route, context)
+        except (ServableNotFound, ServableNotReady, PlanNotReached, UnknownLabel):
             is_ready = False
         else:
-            is_ready = self._readiness.is_ready
+            is_ready = True
         return ModelReadyResponse(ready=is_ready).SerializeToString()
 
     async def model_metadata(self, request: bytes, context: Context) -> bytes:
@@ -101,11 +107,12 @@ class OpenInferenceModels:
             RequestError: the request cannot be routed.
         """
         asked = decode(ModelMetadataRequest, request)
-        with self._inference.acquire(infer_route_of(asked.name, asked.version), context) as serving:
-            described = _described(serving)
+        route = infer_route_of(asked.name, asked.version)
+        with await self._inference.acquire(route, context) as serving:
+            model, described = serving.id.model, _described(serving)
         return ModelMetadataResponse(
-            name=asked.name,
-            versions=map(str, self._serving_map.versions(asked.name)),
+            name=model,
+            versions=map(str, self._serving_map.versions(model)),
             platform=described.platform,
             inputs=_tensors(described.inputs),
             outputs=_tensors(described.outputs),
@@ -121,10 +128,11 @@ class OpenInferenceModels:
             RequestError: the request cannot be routed.
         """
         asked = decode(ModelConfigRequest, request)
-        with self._inference.acquire(infer_route_of(asked.name, asked.version), context) as serving:
-            described = _described(serving)
+        route = infer_route_of(asked.name, asked.version)
+        with await self._inference.acquire(route, context) as serving:
+            model, described = serving.id.model, _described(serving)
         config = ModelConfig(
-            name=asked.name,
+            name=model,
             platform=described.platform,
             input=[
                 ModelInput(name=each.name, data_type=_type(each), dims=each.shape)

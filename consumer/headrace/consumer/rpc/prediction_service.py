@@ -59,7 +59,8 @@ class PredictionService:
         """
         message = multi_inference.read_tasks(request)
         deadline_seconds = self._inference.deadline_seconds(context)
-        with self._inference.acquire(multi_inference.first_route(message), context) as choice:
+        route = multi_inference.first_route(message)
+        with await self._inference.acquire(route, context, deadline_seconds) as choice:
             tasks = multi_inference.split(message, choice.servable.signature_def)
             try:
                 async with asyncio.TaskGroup() as group:
@@ -94,7 +95,7 @@ class PredictionService:
             if field != SIGNATURE_DEF:
                 raise InvalidRequest(f"Metadata field {field} is not supported")
         response = GetModelMetadataResponse()
-        with self._inference.acquire(route_of(asked.model_spec), context) as serving:
+        with await self._inference.acquire(route_of(asked.model_spec), context) as serving:
             response.model_spec.name = serving.id.model
             response.model_spec.version.value = serving.id.version
             response.metadata[SIGNATURE_DEF].CopyFrom(

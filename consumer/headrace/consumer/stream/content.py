@@ -117,6 +117,15 @@ def _infer_route(value: bytes, _headers: Headers) -> Route:
 
 def _json_route(_value: bytes, headers: Headers) -> Route:
     """Return the route that headers give, as a REST path does."""
+    return named_route(headers)
+
+
+def named_route(headers: Headers) -> Route:
+    """Return the route that the headers `model`, and `version` or `label`, give.
+
+    Raises:
+        WireError: they give none, in words.
+    """
     given = headers.get
     return _header_route(given(MODEL_HEADER), given(VERSION_HEADER), given(LABEL_HEADER))
 

@@ -40,7 +40,7 @@ class Flight:
         self._max_records = max_records
         self._max_bytes = max_bytes
         # Invariant: as long as everyone boards only when there is room, never over the bounds by
-        # more than one batch.
+        # more than what was taken at once.
         self._batches: deque[Batch] = deque()
         self._picked = 0
         self._records = 0
@@ -113,6 +113,24 @@ class Flight:
             self._records -= len(batch)
             self._bytes -= batch.size_bytes
         self._picked = 0
+        if not self._batches:
+            self._is_empty.set()
+        self.wake()
+
+    def drop_waiting(self) -> None:
+        """Cancel and forget what waits for a control record, and all that waits for it in turn.
+
+        It is not committed, so whoever has the partition next answers it.
+        """
+        kept = list(self._batches)
+        for number in range(self._picked, len(kept)):
+            if kept[number].requests.waiting:
+                for batch in kept[number:]:
+                    batch.answering.cancel()
+                    self._batches.pop()
+                    self._records -= len(batch)
+                    self._bytes -= batch.size_bytes
+                break
         if not self._batches:
             self._is_empty.set()
         self.wake()

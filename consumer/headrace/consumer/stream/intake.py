@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from headrace.consumer.core.calls import Fault
 from headrace.consumer.core.codes import Code
 from headrace.consumer.core.errors import RegistryUnavailable, RequestError, UnreadableRequest
-from headrace.consumer.stream.answering import Versions, answer
+from headrace.consumer.stream.answering import Versions, affinity, answer
 from headrace.consumer.stream.byte_budget import ByteBudget
 from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.clients import Message
-from headrace.consumer.stream.content import AVRO_TYPE, DEFAULT, content_of
+from headrace.consumer.stream.content import AVRO_TYPE, DEFAULT, content_of, named_route
 from headrace.consumer.stream.registry import Registry, is_framed
 from headrace.consumer.stream.requests import Requests
 from headrace.schemas.claims import CLAIM_CONTENT_TYPE, Claim
@@ -83,6 +83,7 @@ class Intake:
         value, deadline = requests.values[index], requests.deadlines[index]
         reserved = 0
         try:
+            await _wait_version(requests, index, versions)
             claim = Claim.decode(value or b"")
             requests.contents[index] = content_of((claim.content_type or "").encode() or None)
             size = min(claim.size_bytes, self._max_bytes)
@@ -148,6 +149,26 @@ class Intake:
             return
         for index in places:
             requests.frames[index] = frame
+
+
+async def _wait_version(requests: Requests, index: int, versions: Versions) -> None:
+    """Wait for the control record that a claim wants, if its headers say of which model.
+
+    Before its payload takes any room: others could not be fetched meanwhile.
+    """
+    min_offset, headers = requests.min_offsets.get(index), dict(requests.messages[index].headers)
+    if min_offset is None or RequestHeader.MODEL not in headers:
+        return
+    requests.waiting.add(index)
+    try:
+        await versions.acquire_at(
+            min_offset,
+            named_route(headers),
+            affinity(requests, index),
+            deadline_seconds=requests.deadlines[index],
+        )
+    finally:
+        requests.waiting.discard(index)
 
 
 def _model(message: Message, value: bytes | None) -> str | None:

@@ -26,6 +26,7 @@ from headrace.consumer.stream.reading import Reading
 from headrace.consumer.stream.replies import Replies
 from headrace.consumer.stream.requests import Requests
 from headrace.consumer.stream.source import Source
+from headrace.consumer.stream.waiting import parts
 from headrace.publisher.cancellation import strays_as_errors
 from headrace.publisher.outage import Outage
 
@@ -89,9 +90,9 @@ class Pipeline:
         )
 
     def stop(self) -> None:
-        """Take nothing more. What is in flight goes on."""
+        """Take nothing more. What is in flight goes on, but for what waits for a control record."""
         self._is_stopping = True
-        self._flight.wake()
+        self._flight.drop_waiting()
 
     async def wait_drained(self) -> None:
         """Return once everything that was taken is committed, or given up."""
@@ -177,9 +178,10 @@ class Pipeline:
                 return
             if requests is None:
                 continue
-            batch = Batch(requests, tasks.create_task(self._answer(requests)))
-            reading.note_size(batch.size_bytes / max(1, len(batch)))
-            flight.board(batch)
+            for part in parts(requests, self._works.versions):
+                batch = Batch(part, tasks.create_task(self._answer(part)))
+                reading.note_size(batch.size_bytes / max(1, len(batch)))
+                flight.board(batch)
             # Taking from a full buffer does not suspend, and the others want their turn.
             await asyncio.sleep(0)
 

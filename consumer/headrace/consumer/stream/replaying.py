@@ -17,9 +17,13 @@ from headrace.publisher.spans import SpanReader
 from headrace.schemas.records import Route
 from headrace.schemas.topics import AnswerHeader, RequestHeader
 
-# What was true of the moment, and would spoil the replay: deadlines are past, and the answers go to
-# the replay's own topic.
-_DROPPED: Final = (RequestHeader.DEADLINE_MS, RequestHeader.REPLY_TOPIC)
+# What was true of the moment, and would spoil the replay: deadlines are past, the answers go to the
+# replay's own topic, and its one version waits for no control record.
+_DROPPED: Final = (
+    RequestHeader.DEADLINE_MS,
+    RequestHeader.REPLY_TOPIC,
+    RequestHeader.MIN_CONTROL_OFFSET,
+)
 
 
 FindModels: TypeAlias = Callable[[Sequence[Message]], Awaitable[list[str | None]]]
@@ -64,6 +68,26 @@ class OnlyVersion:
     def acquire(self, route: Route, affinity: bytes | None = None) -> Handle:  # noqa: ARG002
         """Return a loan of the version."""
         return Handle(self._choice)
+
+    def acquire_as_of(
+        self,
+        min_offset: int,  # noqa: ARG002 - a replay waits for nothing
+        route: Route,
+        affinity: bytes | None = None,
+    ) -> Handle:
+        """Return a loan of the version."""
+        return self.acquire(route, affinity)
+
+    async def acquire_at(
+        self,
+        min_offset: int,
+        route: Route,
+        affinity: bytes | None = None,
+        *,
+        deadline_seconds: float,  # noqa: ARG002
+    ) -> Handle:
+        """Return a loan of the version."""
+        return self.acquire_as_of(min_offset, route, affinity)
 
     def is_split(self, model: str) -> bool:  # noqa: ARG002 - all alike
         """Whether several versions answer: never."""

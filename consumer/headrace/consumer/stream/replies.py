@@ -257,7 +257,7 @@ class _Composer:
             value, answer_type = content.encode_error(
                 fault.code,
                 _cut(fault.message),
-                route.model if route else "",
+                choice.id.model if choice else route.model if route else "",
                 choice.id.version if choice else None,
             )
             headers = _headers(self._replies.origin(choice), answer_type)

@@ -6,12 +6,15 @@ Owns what the headers mean and what is wrong with a record before any model sees
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple, cast
 
 from headrace.consumer.core.calls import Answers, Fault
 from headrace.consumer.core.choice import Choice
 from headrace.consumer.core.codes import Code
+from headrace.consumer.core.errors import InvalidRequest
+from headrace.consumer.core.freshness import MIN_CONTROL_OFFSET, read_min_offset
 from headrace.consumer.stream.clients import Message
 from headrace.consumer.stream.content import DEFAULT, Content, content_of
 from headrace.consumer.stream.outgoing import OutHeaders
@@ -30,6 +33,7 @@ _REPLY_TOPIC: Final = RequestHeader.REPLY_TOPIC
 _DEADLINE_MS: Final = RequestHeader.DEADLINE_MS
 _TRACEPARENT: Final = RequestHeader.TRACEPARENT
 _CONTENT_TYPE: Final = RequestHeader.CONTENT_TYPE
+_RARE: Final = frozenset((_CONTENT_TYPE, MIN_CONTROL_OFFSET))
 _CLAIM: Final = CLAIM_CONTENT_TYPE.encode()
 # What tells one answer from others.
 _TELLING: Final = (_CORRELATION_ID, AnswerHeader.REPLAY_OF)
@@ -73,6 +77,8 @@ class Requests:
         echoes: the headers that the answers give back.
         replies: the topics that the records want their answers on; None is the default one.
         claims: the records whose values say where their payloads lie, by index.
+        min_offsets: the control records that records must not be routed before, by index.
+        waiting: the records that wait for theirs now, by index.
         payloads: the answers, None while there is none.
         faults: why records have no answer, by index.
         choices: the version that was asked and why, or None.
@@ -93,6 +99,7 @@ class Requests:
     ) -> None:
         count = len(messages)
         self._next_offset = next_offset
+        self._default_deadline_seconds = default_deadline_seconds
         self.messages = messages
         self.values = [message.value for message in messages]
         self.contents: list[Content] = [DEFAULT] * count
@@ -103,6 +110,8 @@ class Requests:
         self.faults: dict[int, Fault] = {}
         self.choices: list[Choice | None] = [None] * count
         self.claims: list[int] = []
+        self.min_offsets: dict[int, int] = {}
+        self.waiting: set[int] = set()
         self.refused_replies: dict[int, str] = {}
         self.frames: dict[int, bytes] = {}
         self.large: set[int] = set()
@@ -121,6 +130,18 @@ class Requests:
     def size_bytes(self) -> int:
         """The bytes of the values."""
         return sum(map(len, filter(None, self.values)))
+
+    def cut(self, places: Sequence[int]) -> list[Requests]:
+        """Return the records as several batches that begin at these places; none answered yet."""
+        ends = [*places, len(self.messages)]
+        return [
+            Requests(
+                self.messages[begin:end],
+                default_deadline_seconds=self._default_deadline_seconds,
+                next_offset=self._next_offset if end == ends[-1] else None,
+            )
+            for begin, end in pairwise([0, *ends])
+        ]
 
     def refuse(self, index: int, fault: Fault) -> None:
         """Give a record this fault for an answer."""
@@ -255,7 +276,7 @@ class Requests:
         """Read the headers of one record, and return those to echo."""
         echo: OutHeaders = []
         deadline: bytes | None = None
-        content_type: bytes | None = None
+        rare: dict[str, bytes] | None = None
         for pair in headers:
             name, raw = pair
             if raw is None:  # pyright: ignore[reportUnnecessaryComparison] - Kafka allows it
@@ -271,19 +292,29 @@ class Requests:
                 deadline = raw
             elif name == _TRACEPARENT:
                 echo = [*_others(echo, name), pair]
-            elif name == _CONTENT_TYPE:
-                content_type = raw
+            elif name in _RARE:
+                rare = {**(rare or {}), name: raw}
         if deadline is not None:
             if deadline != last.deadline:
                 last.seconds = self._deadline(index, deadline)
                 last.deadline = deadline if last.seconds > self._now else None
             self.deadlines[index] = last.seconds
-        if content_type is not None:
-            self.is_simple = False
-            self._read_content(index, content_type)
+        if rare:
+            self._read_rare(index, rare)
         if any(len(raw) > LARGE_BYTES for _, raw in echo):
             self.large.add(index)
         return echo
+
+    def _read_rare(self, index: int, headers: Mapping[str, bytes]) -> None:
+        content_type, min_offset = headers.get(_CONTENT_TYPE), headers.get(MIN_CONTROL_OFFSET)
+        if content_type is not None:
+            self.is_simple = False
+            self._read_content(index, content_type)
+        if min_offset is not None:
+            try:
+                self.min_offsets[index] = read_min_offset(min_offset)
+            except InvalidRequest as error:
+                self.refuse(index, Fault(error.code, str(error)))
 
     def _read_content(self, index: int, raw: bytes) -> None:
         if raw == _CLAIM:

@@ -62,9 +62,11 @@ def failure(code: Code, message: str) -> web.Response:
     return refusal(HTTP_STATUS[code], message)
 
 
-def _come_back(error: QueueFull | NodeBusy) -> web.Response:
+def refused(error: RequestError) -> web.Response:
+    """Return the answer to a request that ended in this error."""
     answer = failure(error.code, str(error))
-    answer.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(error.retry_after_seconds)))
+    if isinstance(error, QueueFull | NodeBusy):
+        answer.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(error.retry_after_seconds)))
     return answer
 
 
@@ -73,10 +75,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     """Answer every failure alike: refusals, unknown paths, wrong verbs, and mistakes of our own."""
     try:
         return await handler(request)
-    except (QueueFull, NodeBusy) as error:
-        return _come_back(error)
     except RequestError as error:
-        return failure(error.code, str(error))
+        return refused(error)
     except Refused as error:
         return refusal(error.status, str(error))
     except web.HTTPException as error:

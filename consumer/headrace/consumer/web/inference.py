@@ -9,12 +9,18 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from headrace.consumer.core.calls import Calls, Encoding
-from headrace.consumer.core.choice import Handle
-from headrace.consumer.core.errors import InvalidRequest, ServableNotReady
+from headrace.consumer.core.choice import Choice, Handle
+from headrace.consumer.core.errors import (
+    InvalidRequest,
+    PlanNotReached,
+    RequestError,
+    ServableNotReady,
+)
+from headrace.consumer.core.freshness import MIN_CONTROL_OFFSET, read_min_offset
 from headrace.consumer.core.readiness import Readiness
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.web.admission import Admission
-from headrace.consumer.web.errors import failure
+from headrace.consumer.web.errors import failure, refused
 from headrace.consumer.web.provenance import Provenance
 from headrace.consumer.web.transfer import Transfer
 from headrace.schemas.records import Route
@@ -57,6 +63,7 @@ class Inference:
         self._admission = admission
         self._transfer = transfer
         self._default_timeout_seconds = default_timeout_seconds
+        readiness.observe(lambda _: serving_map.wake())
 
     async def answer(
         self, request: web.Request, route: Route, exchange: Exchange
@@ -64,7 +71,7 @@ class Inference:
         """Pass the body to the version that `route` means, and its answer back.
 
         Raises:
-            RequestError: the request cannot be routed, or there is no room for it.
+            RequestError: the request cannot be routed.
             Refused: its body cannot be had.
 
         Cancellation: the client hung up; a request that has not reached the worker is dropped.
@@ -73,18 +80,27 @@ class Inference:
         with self._admission.enter() as held:
             body = await self._transfer.read(request, held)
             payload = exchange.payload(request, body)
-            with self.acquire(request, route) as choice:
+            with await self.acquire(request, route, deadline_seconds) as choice:
                 calls = Calls(exchange.encoding, (payload,), (deadline_seconds,))
-                answers = await choice.infer(calls)
+                response = await self._ask(choice, calls, exchange)
             del body, payload, calls
+            held.exchange(response.content_length or 0)
+            await self._transfer.write(response, request)
+        return response
+
+    async def _ask(self, choice: Choice, calls: Calls, exchange: Exchange) -> web.Response:
+        """Return what a version answers to one payload, or why it does not, with provenance."""
+        try:
+            answers = await choice.infer(calls)
+        except RequestError as error:
+            response = refused(error)
+        else:
             fault = answers.faults.get(0)
             if fault is not None:
                 response = failure(fault.code, fault.message)
             else:
                 response = exchange.response(answers.payloads[0])
-            response.headers.update(self._provenance.of(choice))
-            held.exchange(len(answers.payloads[0]))
-            await self._transfer.write(response, request)
+        response.headers.update(self._provenance.of(choice))
         return response
 
     async def small_body(self, request: web.Request) -> bytes:
@@ -97,8 +113,18 @@ class Inference:
         with self._admission.enter() as held:
             return await self._transfer.read(request, held)
 
-    def acquire(self, request: web.Request, route: Route) -> Handle:
+    async def acquire(
+        self, request: web.Request, route: Route, deadline_seconds: float | None = None
+    ) -> Handle:
         """Return a loan of the version that `route` means.
+
+        Waits for the control record that the request asks for, if any, at most until the deadline.
+        Enter the handle before anything else is awaited.
+
+        Args:
+            request: the request.
+            route: what it names.
+            deadline_seconds: when the answer is due; None is from now on as long as it may take.
 
         Raises:
             RequestError: the node is not ready, or the request cannot be routed.
@@ -106,7 +132,27 @@ class Inference:
         self.check_ready()
         affinity = request.headers.get(AFFINITY)
         encoded = None if affinity is None else affinity.encode(errors="surrogateescape")
-        return self._serving_map.acquire(route, encoded)
+        least = request.headers.get(MIN_CONTROL_OFFSET)
+        if least is None:
+            return self._serving_map.acquire(route, encoded)
+        min_offset = read_min_offset(least)
+        if deadline_seconds is None:
+            deadline_seconds = time.monotonic() + self._timeout_seconds(request)
+        try:
+            return await self._serving_map.acquire_at(
+                min_offset,
+                route,
+                encoded,
+                deadline_seconds=deadline_seconds,
+                may_wait=lambda: self._readiness.is_ready,
+            )
+        except PlanNotReached:
+            self.check_ready()  # A node that stops does not wait for what others may have.
+            raise
+
+    def described(self, choice: Choice, body: object) -> web.Response:
+        """Return an answer about a version in JSON, which says where it comes from."""
+        return web.json_response(body, headers=self._provenance.of(choice))
 
     def check_ready(self) -> None:
         """Return when requests are welcome.

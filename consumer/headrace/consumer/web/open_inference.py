@@ -65,16 +65,17 @@ class OpenInference:
         return web.json_response({"ready": True})
 
     async def _model_ready(self, request: web.Request) -> web.Response:
-        with self._inference.acquire(request, _route(request)) as serving:
-            return web.json_response({"name": serving.id.model, "ready": True})
+        with await self._inference.acquire(request, _route(request)) as choice:
+            return self._inference.described(choice, {"name": choice.id.model, "ready": True})
 
     async def _model(self, request: web.Request) -> web.Response:
-        with self._inference.acquire(request, _route(request)) as serving:
-            model, platform = serving.id.model, serving.planned.record.platform
-            described = asdict(describe(serving.servable.signature_def, platform))
+        with await self._inference.acquire(request, _route(request)) as choice:
+            model, platform = choice.id.model, choice.planned.record.platform
+            described = asdict(describe(choice.servable.signature_def, platform))
         statuses = reversed(self._monitor.versions(model))
         available = [str(s.version) for s in statuses if s.state is ServableState.AVAILABLE]
-        return web.json_response({"name": model, "versions": available} | described)
+        body = {"name": model, "versions": available} | described
+        return self._inference.described(choice, body)
 
     async def _infer(self, request: web.Request) -> web.StreamResponse:
         return await self._inference.answer(request, _route(request), _EXCHANGE)

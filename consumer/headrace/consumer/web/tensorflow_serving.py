@@ -59,7 +59,7 @@ class TensorFlowServing:
             case What.STATUS:
                 return self._status(route)
             case What.METADATA:
-                return self._metadata(request, route)
+                return await self._metadata(request, route)
             case _:
                 return await self._inference.answer(request, route, _EXCHANGES[what])
 
@@ -75,13 +75,13 @@ class TensorFlowServing:
             raise ServableNotFound(f"Could not find any versions of model {model}")
         return web.json_response({"model_version_status": [*map(_encoded, statuses)]})
 
-    def _metadata(self, request: web.Request, route: Route) -> web.Response:
-        with self._inference.acquire(request, route) as serving:
-            spec = ModelSpec(name=serving.id.model)
-            spec.version.value = serving.id.version
-            signatures = SignatureDefMap.FromString(serving.servable.signature_def)
+    async def _metadata(self, request: web.Request, route: Route) -> web.Response:
+        with await self._inference.acquire(request, route) as choice:
+            spec = ModelSpec(name=choice.id.model)
+            spec.version.value = choice.id.version
+            signatures = SignatureDefMap.FromString(choice.servable.signature_def)
         body = {"model_spec": _shown(spec), "metadata": {"signature_def": _shown(signatures)}}
-        return web.json_response(body)
+        return self._inference.described(choice, body)
 
 
 def _preflight(request: web.Request) -> web.Response:

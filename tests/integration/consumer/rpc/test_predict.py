@@ -339,7 +339,7 @@ async def test_answers_and_refusals_of_a_version_say_where_they_come_from(
     """Trailing metadata names the version, the event that brought it, the artefact and the node."""
     expected = (
         "model=half_plus_two version=3 control-offset=103 "
-        f"artifact-digest=sha256:{3:064x} node=node-1"
+        f"artifact-digest=sha256:{3:064x} node=node-1 plan-offset=-1 routed-by=latest"
     )
     call = stub.Predict(request_of())
     await call

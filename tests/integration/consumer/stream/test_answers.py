@@ -42,6 +42,8 @@ async def test_answers_with_provenance_and_what_the_client_gave(
         "control-offset": b"43",
         "artifact-digest": f"sha256:{3:064x}".encode(),
         "node": b"n1",
+        "plan-offset": b"-1",
+        "routed-by": b"latest",
     }
 
 

@@ -187,3 +187,26 @@ async def test_giving_up_cancels_what_is_in_flight() -> None:
         await asyncio.wait([batch.answering])
     assert batch.answering.cancelled()
     assert flight.failure is failure
+
+
+async def test_drops_what_waits_for_a_control_record_and_all_behind_it() -> None:
+    """A partition that goes is emptied of it; what stands before stays, and leaves as ever."""
+    flight = flight_of()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        answers = Answers(tasks)
+        before, late, behind = (answers.batch() for _ in range(3))
+        late.requests.waiting.add(0)
+        for batch in (before, late, behind):
+            flight.board(batch)
+        waiting = tasks.create_task(flight.pick_up(None))
+        flight.drop_waiting()
+        answers.finish(0)
+        assert await waiting == [before]
+        flight.land()
+        await flight.wait_empty()
+        await asyncio.wait([late.answering, behind.answering])
+        assert late.answering.cancelled()
+        assert behind.answering.cancelled()
+        flight.board(late)
+        flight.drop_waiting()
+        await flight.wait_empty()

@@ -48,10 +48,12 @@ async def test_skipped_records_are_passed_over_all_the_same() -> None:
 
 
 async def test_drops_what_was_true_of_the_moment_only() -> None:
-    """A deadline is past; a reply topic is noted for the diff; the answer says of what it is."""
+    """Deadline and control offset; a reply topic is noted for the diff, and the request's place."""
     replayed, _ = source()
     headers = {"correlation_id": b"c", "deadline_ms": b"1", "reply_topic": b"mine"}
+    headers["min_control_offset"] = b"17"
     requests = await replayed.requests([past(7, "m", **headers), past(8)])
+    assert not requests.min_offsets
     assert requests.payloads == [None, None]
     assert requests.replies == [None, None]
     assert requests.echoes == [
