@@ -153,11 +153,14 @@ class Site:
         async with ModelPublisher(self.connection, topics=self.topics, store=store) as publisher:
             yield publisher
 
-    async def write_control(self, *records: tuple[bytes | None, bytes]) -> None:
-        """Append raw keys and values to the control topic."""
+    async def write_control(self, *records: tuple[bytes | None, bytes]) -> int:
+        """Append raw keys and values to the control topic; return the last one's offset."""
+        offset = -1
         async with self.connection.producer() as producer:
             for key, value in records:
-                await (await producer.send(self.topics.control, key=key, value=value))
+                sent = await (await producer.send(self.topics.control, key=key, value=value))
+                offset = sent.offset
+        return offset
 
     @asynccontextmanager
     async def client(self) -> AsyncGenerator[InferenceClient, None]:
