@@ -27,7 +27,8 @@ from headrace.schemas.records import ModelConfig, Route, Shadow
 class ModelRoutes:
     """Where the requests for one model go, as the manager last saw it.
 
-    `coming` are versions that are wanted and not AVAILABLE. `labels` are all configured labels;
+    `wanted` are the versions that the plan wants of this node, without those that only a waiting
+    label holds; `coming` are versions that are on their way to AVAILABLE. `labels` are all configured labels;
     `bound` those whose version has been AVAILABLE at least once since the label was set, with the
     version they stand for until the next one is. `planned` are the versions that the plan wants
     whatever becomes of them here, with the offsets of the records that brought them.
