@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from benchmarks import models
 from benchmarks.children import Child, running
@@ -23,9 +23,7 @@ from benchmarks.experiments.going_back import (
     GOOD,
     LABEL,
     LABEL_MOVE,
-    LIBRARY,
     MODEL,
-    PROGRAM,
     ROLLBACK,
     GoBack,
     forward,
@@ -40,6 +38,8 @@ from headrace.schemas.topics import Topics
 
 LOADED: Final = "loaded"
 NOT_LOADED: Final = "not loaded"
+DONE: Final = "done"
+"""Where the medians have how long the call or the program itself took."""
 _NODES: Final = ("node-1", "node-2", "node-3")
 # What the benchmark waits for between two measurements, and nothing that is measured.
 _SETTINGS: Final = {"heartbeat-seconds": "0.5"}
@@ -48,7 +48,17 @@ _SETTLE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 1.0
 
 Sample = tuple[float, float, int, str]
-Span = tuple[float, float]
+
+
+class Span(NamedTuple):
+    """When going back began, when whatever did it was done, and when nothing more came of it.
+
+    Units: epoch seconds.
+    """
+
+    began: float
+    done: float
+    ended: float
 
 
 async def run(bench: Bench) -> Measured:
@@ -96,12 +106,13 @@ class Course:
         await self.followed(offset, {GOOD, BAD} if keeps else {BAD})
 
     async def back(self, done: str, go_back: GoBack, *, keeps: bool) -> Span:
-        """Go back; return when that began and when nothing more was to come of it."""
+        """Go back; return when that was, once nothing more can come of it."""
         began = time.time()
         offset = await go_back()
+        is_done = time.time()
         await self.followed(offset, {GOOD} if done == ROLLBACK else {GOOD, BAD})
         await asyncio.sleep(_PAUSE_SECONDS)
-        return began, time.time()
+        return Span(began, is_done, time.time())
 
     async def followed(self, offset: int, serving: Collection[int]) -> None:
         """Return when just these versions serve on every node, as of that event or a later one.
@@ -158,6 +169,7 @@ async def _measured(
                 "by": by,
                 "good_version": situation,
                 "node": name,
+                "done_after_ms": round((span.done - span.began) * 1000, 1),
                 "last_bad_answer_ms": last_bad_answer_ms(samples, span),
             }
             for situation, span in spans
@@ -193,25 +205,27 @@ def _read(file: Path) -> list[Sample]:
 
 def last_bad_answer_ms(samples: Sequence[Sample], span: Span) -> float:
     """Return how long after its beginning a span had its last answer by the bad version."""
-    began, ended = span
     answered = [due + latency / 1000 for due, latency, version, _ in samples if version == BAD]
-    inside = [at for at in answered if began <= at < ended]
-    return round((max(inside, default=began) - began) * 1000, 1)
+    inside = [at for at in answered if span.began <= at < span.ended]
+    return round((max(inside, default=span.began) - span.began) * 1000, 1)
 
 
 def medians(runs: Sequence[Json]) -> Json:
     """Return how long bad answers went on, by what was done, by what, from where, on which node."""
     found: Json = {}
-    for done in (ROLLBACK, LABEL_MOVE):
-        for by in (LIBRARY, PROGRAM):
-            for situation in (LOADED, NOT_LOADED):
-                same = [
-                    run
-                    for run in runs
-                    if (run["done"], run["by"], run["good_version"]) == (done, by, situation)
-                ]
-                found.setdefault(done, {}).setdefault(by, {})[situation] = {
-                    name: spread(run["last_bad_answer_ms"] for run in same if run["node"] == name)
-                    for name in dict.fromkeys(run["node"] for run in same)
-                }
-    return found
+    for run in runs:
+        by_situation = found.setdefault(run["done"], {}).setdefault(run["by"], {})
+        by_situation.setdefault(run["good_version"], {}).setdefault(run["node"], []).append(run)
+    return {
+        done: {
+            by: {situation: _spreads(nodes) for situation, nodes in situations.items()}
+            for by, situations in by_way.items()
+        }
+        for done, by_way in found.items()
+    }
+
+
+def _spreads(nodes: Mapping[str, Sequence[Json]]) -> Json:
+    return {
+        name: spread(run["last_bad_answer_ms"] for run in same) for name, same in nodes.items()
+    } | {DONE: spread(run["done_after_ms"] for run in next(iter(nodes.values())))}
