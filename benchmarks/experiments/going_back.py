@@ -75,6 +75,4 @@ def forward(done: str, *, keeps: bool) -> ConfigChange:
     if done == ROLLBACK:
         # The highest version that is wanted answers, and that is the bad one.
         return ConfigChange(model=MODEL, policy=both if keeps else VersionPolicy())
-    return ConfigChange(
-        model=MODEL, labels={LABEL: BAD}, policy=both if keeps else VersionPolicy()
-    )
+    return ConfigChange(model=MODEL, labels={LABEL: BAD}, policy=both if keeps else VersionPolicy())

@@ -67,9 +67,7 @@ class Asker:
                 await self._heard.wait()
 
 
-def _answered(
-    asked: Asked, sent_at: float, computed_by: tuple[str, int], facts: Facts
-) -> Answered:
+def _answered(asked: Asked, sent_at: float, computed_by: tuple[str, int], facts: Facts) -> Answered:
     return Answered(
         asked=asked,
         sent_at=sent_at,

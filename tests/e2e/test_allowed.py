@@ -139,7 +139,9 @@ RIGHT: Final[Mapping[str, Answered]] = {
     "any arm, without a key": answer(Asked("m"), 3, 2, "split", "canary"),
     "an arm of an arm": answer(Asked("front", affinity=FRONT), 7, 3, "split", "m/canary"),
     "another model": answer(Asked("front", affinity=RIVAL), 7, 1, "split", "rival", model="rival"),
-    "a plan as new as asked": answer(Asked("m", affinity=CANARY, min_offset=3), 5, 3, "split", "canary"),
+    "a plan as new as asked": answer(
+        Asked("m", affinity=CANARY, min_offset=3), 5, 3, "split", "canary"
+    ),
     "an earlier wish": answer(Asked("m"), 9, 3, "latest"),
 }
 

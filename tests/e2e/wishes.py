@@ -56,7 +56,9 @@ class History:
             fleet = _after(fleet, entry)
             self._after.append(fleet)
         self._events = {
-            entry.offset: entry.record for entry in entries if isinstance(entry.record, ModelVersion)
+            entry.offset: entry.record
+            for entry in entries
+            if isinstance(entry.record, ModelVersion)
         }
 
     def __contains__(self, offset: int) -> bool:
