@@ -187,8 +187,7 @@ _PROMISES: Final[tuple[tuple[str, str, Judge], ...]] = (
     ),
     (
         "experiment_rollback",
-        "a bad version gives its last answer within a second of the rollback (median), also when "
-        "the good one has to be loaded",
+        "a bad version answers for a second after a rollback at most, the good one's load included",
         _judge_rollback,
     ),
 )

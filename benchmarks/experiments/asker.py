@@ -1,4 +1,4 @@
-"""A gRPC client of one model at a fixed rate, in its own process, by label or by whatever is latest.
+"""A gRPC client of a model at a fixed rate, in its own process, by label or by what is latest.
 
 `python -m benchmarks.experiments.asker ENDPOINT RATE FILE [LABEL]` asks until its standard input
 ends.

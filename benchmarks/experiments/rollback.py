@@ -105,7 +105,7 @@ class Course:
         offset = (await self._publisher.configure(change)).control_offset
         await self.followed(offset, {GOOD, BAD} if keeps else {BAD})
 
-    async def back(self, done: str, go_back: GoBack, *, keeps: bool) -> Span:
+    async def back(self, done: str, go_back: GoBack) -> Span:
         """Go back; return when that was, once nothing more can come of it."""
         began = time.time()
         offset = await go_back()
@@ -156,7 +156,7 @@ async def _measured(
             for _ in range(repeats):
                 await course.forth(done, keeps=keeps)
                 await asyncio.sleep(_PAUSE_SECONDS)
-                span = await course.back(done, go_back, keeps=keeps)
+                span = await course.back(done, go_back)
                 spans.append((LOADED if keeps else NOT_LOADED, span))
     runs: list[Json] = []
     for name, file in files.items():

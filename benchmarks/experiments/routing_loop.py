@@ -1,8 +1,8 @@
-"""Routing alone, in one process on one thread: a loan is taken and given back, by every kind of name.
+"""Routing alone, in one process on one thread: loans taken and given back, by every kind of name.
 
 Splits have 2 or 20 arms of equal weight, which are labels of as many versions that serve, or other
-models; a model without a split has one version, or twenty. Keys are a thousand, one after the other; without a key an arm is chosen
-by chance.
+models; a model without a split has one version, or twenty. Keys are a thousand, one after the
+other; without a key an arm is chosen by chance.
 
 `python -m benchmarks.experiments.routing_loop REQUESTS ROUNDS` says each part's nanoseconds per
 request, round by round, as JSON.

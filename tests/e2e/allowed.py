@@ -93,18 +93,24 @@ class Judge:
 
     def flaw(self, answer: Answered) -> str | None:
         """Return what is wrong with an answer by itself."""
-        asked = answer.asked
+        return self._flaw_of_claims(answer) or self._flaw_of_way(answer)
+
+    def _flaw_of_claims(self, answer: Answered) -> str | None:
+        """Return what is wrong with what an answer says of its plan and of its version."""
+        min_offset = answer.asked.min_offset
         if answer.plan_offset not in self._history:
             return "routed as of a control record that there is not"
-        if asked.min_offset is not None and answer.plan_offset < asked.min_offset:
-            return f"routed as of an older plan than {asked.min_offset}"
+        if min_offset is not None and answer.plan_offset < min_offset:
+            return f"routed as of an older plan than {min_offset}"
         if answer.computed_by != (answer.model, answer.version):
             return "computed by another version than it says"
-        if flaw := self._flaw_of_origin(answer):
-            return flaw
+        return self._flaw_of_origin(answer)
+
+    def _flaw_of_way(self, answer: Answered) -> str | None:
+        """Return what is wrong with how an answer's request came to the version."""
         if self.is_meant(answer):
             return None
-        if asked.min_offset is not None or self._has_settled(answer):
+        if answer.asked.min_offset is not None or self._has_settled(answer):
             return "not what the plan means, and nothing may stand in for that"
         found = [way for way in self.ways(answer) if _is_taken(way, answer)]
         if not found:
@@ -221,7 +227,7 @@ def _flaws_of_order(judge: Judge, answers: Sequence[Answered]) -> Iterator[str]:
     """Return what is wrong with answers beside earlier ones of the same node.
 
     No plan is followed by an older one; and where what is meant has answered, nothing stands in for
-    it afterwards under the same plan. *Earlier* is what had been received before the other was sent.
+    it afterwards under the same plan. *Earlier* is what was received before the other was sent.
     """
     newest: dict[str, int] = {}
     have_answered: set[tuple[str, int, tuple[Way, ...]]] = set()

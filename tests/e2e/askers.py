@@ -1,4 +1,4 @@
-"""Clients of the three doors that ask the same things and tell alike where the answers came from."""
+"""Clients of the three doors that ask the same things and tell alike where answers came from."""
 
 from __future__ import annotations
 

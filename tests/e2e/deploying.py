@@ -1,4 +1,4 @@
-"""An operator who publishes, configures, rolls back and retires, and knows when nodes have settled."""
+"""An operator who publishes, configures, rolls back, retires, and knows when nodes have settled."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ class Operator:
             return all(state and state.state is ServableState.AVAILABLE for state in states)
 
         def have_settled(fleet: Fleet) -> bool | None:
-            return all([has_settled(fleet.nodes.get(name)) for name in self.nodes]) or None
+            found = [has_settled(fleet.nodes.get(name)) for name in self.nodes]
+            return all(found) or None
 
         found = await self.status.wait_for(have_settled, _SETTLE_SECONDS)
         assert found, f"not all of {sorted(wanted)} serve on all of {self.status.fleet.nodes}"

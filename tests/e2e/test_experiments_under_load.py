@@ -1,4 +1,4 @@
-"""Experiments, labels, policies, rollbacks: under load at every door, on two nodes, held to the log.
+"""Experiments, labels, policies and rollbacks under load at every door, on two nodes.
 
 Which versions a request may have had is worked out from the control log afterwards, answer by
 answer, as of the record that the answer says it was routed by.
@@ -7,6 +7,7 @@ answer, as of the record that the answer says it was routed by.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -177,7 +178,7 @@ async def test_experiments_under_load_lose_nothing_and_keep_to_the_plan(
     """Every request at every door is answered, and only by what the plan allowed by its offset."""
     site = Site(KafkaConnection(bootstrap_servers), unique_name, tmp_path)
     done, seed = asyncio.Event(), random.randrange(2**32)
-    print(f"the storm's seed: {seed}")
+    logging.getLogger(__name__).warning("the storm's seed is %d", seed)
     async with AsyncExitStack() as stack:
         nodes = await stack.enter_async_context(two_nodes(site))
         publisher = await stack.enter_async_context(site.publisher())

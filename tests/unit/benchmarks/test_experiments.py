@@ -1,4 +1,4 @@
-"""The parts of the experiments' benchmarks that need no process: routes, figures, tables, verdicts."""
+"""The parts of the experiments' benchmarks that need no process: routes, figures, verdicts."""
 
 from __future__ import annotations
 

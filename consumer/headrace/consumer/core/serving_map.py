@@ -28,10 +28,10 @@ class ModelRoutes:
     """Where the requests for one model go, as the manager last saw it.
 
     `wanted` are the versions that the plan wants of this node, without those that only a waiting
-    label holds; `coming` are versions that are on their way to AVAILABLE. `labels` are all configured labels;
-    `bound` those whose version has been AVAILABLE at least once since the label was set, with the
-    version they stand for until the next one is. `planned` are the versions that the plan wants
-    whatever becomes of them here, with the offsets of the records that brought them.
+    label holds; `coming` are versions that are on their way to AVAILABLE. `labels` are all
+    configured labels; `bound` those whose version has been AVAILABLE at least once since the label
+    was set, with the version they stand for until the next one is. `planned` are the versions that
+    the plan wants whatever becomes of them here, with the offsets of the records that brought them.
     """
 
     __slots__ = (
