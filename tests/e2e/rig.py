@@ -154,7 +154,7 @@ class Site:
             yield publisher
 
     async def write_control(self, *records: tuple[bytes | None, bytes]) -> int:
-        """Append raw keys and values to the control topic; return the last one's offset."""
+        """Append raw keys and values to the control topic; return the offset of the last one."""
         offset = -1
         async with self.connection.producer() as producer:
             for key, value in records:

@@ -79,6 +79,8 @@ class ServingMap:
         self._mirror = mirror
         self._models: dict[str, ModelRoutes] = {}
         self._choices: dict[tuple[str, _Found], Choice] = {}
+        # What a route and the arm whose turn it is lead to, so that it is not found out each time.
+        self._known: dict[tuple[Route, str], Choice] = {}
         self._plan_offset = -1
         self._has_changed = asyncio.Event()
 
@@ -94,6 +96,7 @@ class ServingMap:
         """Route by what is there now, as of this control record; the manager's, after a change."""
         self._plan_offset = plan_offset
         self._choices.clear()
+        self._known.clear()
         self._has_changed.set()
         self._has_changed = asyncio.Event()
 
@@ -122,7 +125,18 @@ class ServingMap:
             UnknownLabel: the model has no such label.
             AliasLoop: the arms of splits lead back to where they began.
         """
-        return Handle(self._choice(route, self._find(route, affinity, (), is_exact=False)))
+        routes = self._models.get(route.model)
+        is_open = route.version is None and route.label is None
+        split = routes.split if routes is not None and is_open else None
+        turn = "" if split is None else split.choose(affinity)
+        known = self._known.get((route, turn))
+        if known is None:
+            found = self._find(route, affinity, (), is_exact=False, turn=turn)
+            known = self._choice(route, found)
+            # Below an arm of an arm, it depends on the affinity as well.
+            if "/" not in found.arm:
+                self._known[route, turn] = known
+        return Handle(known)
 
     async def acquire_at(
         self,
@@ -191,11 +205,18 @@ class ServingMap:
         return None
 
     def _find(
-        self, route: Route, affinity: bytes | None, trail: tuple[str, ...], *, is_exact: bool
+        self,
+        route: Route,
+        affinity: bytes | None,
+        trail: tuple[str, ...],
+        *,
+        is_exact: bool,
+        turn: str = "",
     ) -> _Found:
         """Return what a route leads to; with `is_exact`, only what the plan means by it.
 
-        `trail` are the names whose splits led here.
+        `trail` are the names whose splits led here, `turn` the arm whose turn it is, if the split
+        has been asked already.
         """
         name = route.model
         model = self._models.get(name)
@@ -207,12 +228,14 @@ class ServingMap:
             raise ServableNotFound(f"Servable not found for request: Latest({name})")
         # An arm that names its own model means the model's versions.
         if model.split is not None and (not trail or trail[-1] != name):
-            return self._split(model.split, name, affinity, trail, is_exact=is_exact)
+            turn = turn or model.split.choose(affinity)
+            return self._split(model.split, turn, name, affinity, trail, is_exact=is_exact)
         return _Found(_latest(model, name, is_exact=is_exact), Reason.LATEST)
 
     def _split(
         self,
         split: Split,
+        turn: str,
         name: str,
         affinity: bytes | None,
         trail: tuple[str, ...],
@@ -226,14 +249,13 @@ class ServingMap:
                 f"split of one of them with 'headrace config {name} --split …'"
             )
         trail = (*trail, name)
-        chosen = split.choose(affinity)
         try:
-            return self._arm(split, chosen, Reason.SPLIT, affinity, trail, is_exact=is_exact)
+            return self._arm(split, turn, Reason.SPLIT, affinity, trail, is_exact=is_exact)
         except (ServableNotFound, ServableNotReady, UnknownLabel):
             if is_exact:
                 raise
             for arm in split.arms:
-                if arm != chosen:
+                if arm != turn:
                     with suppress(RequestError):
                         return self._arm(
                             split, arm, Reason.STANDBY, affinity, trail, is_exact=False
