@@ -66,6 +66,14 @@ async def _run(arguments: Sequence[str], folder: Path) -> None:
         await child.finish()
 
 
+def beginning(done: str) -> ConfigChange:
+    """Return what brings the good version, before anything else has been."""
+    if done == ROLLBACK:
+        policy = VersionPolicy(kind=PolicyKind.SPECIFIC, versions=[GOOD])
+        return ConfigChange(model=MODEL, policy=policy)
+    return ConfigChange(model=MODEL, policy=VersionPolicy(), labels={LABEL: GOOD})
+
+
 def forward(done: str, *, keeps: bool) -> ConfigChange:
     """Return what brings the bad version.
 

@@ -26,6 +26,7 @@ from benchmarks.experiments.going_back import (
     MODEL,
     ROLLBACK,
     GoBack,
+    beginning,
     forward,
     ways,
 )
@@ -43,6 +44,8 @@ DONE: Final = "done"
 _NODES: Final = ("node-1", "node-2", "node-3")
 # What the benchmark waits for between two measurements, and nothing that is measured.
 _SETTINGS: Final = {"heartbeat-seconds": "0.5"}
+# A label that moves leaves its version to whoever asks for the latest.
+_AFTER_GOING_BACK: Final = {ROLLBACK: {GOOD}, LABEL_MOVE: {GOOD, BAD}}
 _RATE: Final = 100.0
 _SETTLE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 1.0
@@ -99,6 +102,11 @@ class Course:
         self._publisher = publisher
         self._reader = reader
 
+    async def begin(self, done: str) -> None:
+        """Bring the good version to everyone."""
+        offset = (await self._publisher.configure(beginning(done))).control_offset
+        await self.followed(offset, _AFTER_GOING_BACK[done])
+
     async def forth(self, done: str, *, keeps: bool) -> None:
         """Bring the bad version to everyone."""
         change = forward(done, keeps=keeps)
@@ -110,7 +118,7 @@ class Course:
         began = time.time()
         offset = await go_back()
         is_done = time.time()
-        await self.followed(offset, {GOOD} if done == ROLLBACK else {GOOD, BAD})
+        await self.followed(offset, _AFTER_GOING_BACK[done])
         await asyncio.sleep(_PAUSE_SECONDS)
         return Span(began, is_done, time.time())
 
@@ -150,7 +158,7 @@ async def _measured(
     """Go back several times by one way, and return how long each node's bad answers went on."""
     done, by = way
     spans: list[tuple[str, Span]] = []
-    await course.forth(done, keeps=True)
+    await course.begin(done)
     async with _asking(course.bench, nodes, LABEL if done == LABEL_MOVE else "") as files:
         for keeps in (True, False):
             for _ in range(repeats):

@@ -20,7 +20,7 @@ from tests.e2e.allowed import Answered, Asked
 from tests.integration.consumer.rpc.official import PredictRequest, prediction_stub
 
 MIN_OFFSET: Final = "min-control-offset"
-TIMEOUT_SECONDS: Final = 30.0
+TIMEOUT_SECONDS: Final = 60.0
 _PROVENANCE: Final = "headrace-provenance"
 
 Facts = Mapping[str, str]
@@ -141,6 +141,7 @@ def over_kafka(client: InferenceClient) -> Ask:
             version=asked.version,
             label=asked.label,
             key=asked.affinity,
+            timeout=TIMEOUT_SECONDS,
         )
         (y,) = answer.outputs["y"].tolist()
         return y, answer.headers

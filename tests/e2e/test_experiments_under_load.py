@@ -23,7 +23,7 @@ from headrace.publisher.fleet import status_reader
 from headrace.publisher.history import read_control
 from headrace.schemas.records import PolicyKind, VersionPolicy
 from tests.e2e.allowed import Answered, Asked, flaws
-from tests.e2e.askers import Asker, over_grpc, over_kafka, over_rest
+from tests.e2e.askers import TIMEOUT_SECONDS, Asker, over_grpc, over_kafka, over_rest
 from tests.e2e.deploying import Operator, author
 from tests.e2e.rig import NodeProcess, Site
 from tests.e2e.wishes import History
@@ -59,7 +59,11 @@ async def two_nodes(site: Site) -> AsyncGenerator[tuple[NodeProcess, ...], None]
     async with AsyncExitStack() as stack:
         nodes = [
             await stack.enter_async_context(
-                site.node(node_id=name, cache_dir=site.folder / f"cache-{name}")
+                site.node(
+                    node_id=name,
+                    cache_dir=site.folder / f"cache-{name}",
+                    default_timeout_seconds=TIMEOUT_SECONDS,
+                )
             )
             for name in ("a", "b")
         ]
