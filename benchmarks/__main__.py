@@ -36,6 +36,9 @@ _MODULES: Final = {
     "kafka_throughput": "benchmarks.kafka.throughput",
     "kafka_latency": "benchmarks.kafka.latency",
     "kafka_growth": "benchmarks.kafka.growth",
+    "experiment_routing": "benchmarks.experiments.routing",
+    "experiment_rollback": "benchmarks.experiments.rollback",
+    "experiment_shadow": "benchmarks.experiments.shadow",
 }
 _GROUPS: Final = {
     "grpc": (
@@ -47,6 +50,7 @@ _GROUPS: Final = {
         "core_throughput",
     ),
     "kafka": ("kafka_throughput", "kafka_latency", "kafka_growth"),
+    "experiments": ("experiment_routing", "experiment_rollback", "experiment_shadow"),
 }
 _REPORT: Final = "report"
 _EXPECTED: Final = (BenchmarkError, BrokerError, PublisherError)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from benchmarks import grpc
+from benchmarks.experiments import going_back, rollback
 from benchmarks.kafka import throughput
 from benchmarks.kafka.deployments import AT_LEAST_ONCE, EXACTLY_ONCE
 from benchmarks.measurement import Json
@@ -110,6 +111,12 @@ def _judge_overload(medians: Json) -> tuple[str, bool]:
     return words, min(shares.values()) >= 90
 
 
+def _judge_rollback(medians: Json) -> tuple[str, bool]:
+    nodes = medians[going_back.ROLLBACK][going_back.LIBRARY][rollback.NOT_LOADED]
+    worst = max(found["median"] for name, found in nodes.items() if name != rollback.DONE)
+    return f"{worst:,.0f} ms on the slowest node", worst <= 1000
+
+
 _PROMISES: Final[tuple[tuple[str, str, Judge], ...]] = (
     (
         "version_events",
@@ -177,6 +184,11 @@ _PROMISES: Final[tuple[tuple[str, str, Judge], ...]] = (
         "kafka_throughput",
         "at least 100 times as many as MLServer's Kafka server",
         _judge_ratio(AT_LEAST_ONCE, throughput.MLSERVER, 100),
+    ),
+    (
+        "experiment_rollback",
+        "a bad version answers for a second after a rollback at most, the good one's load included",
+        _judge_rollback,
     ),
 )
 

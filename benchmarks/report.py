@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import promises, results, tables
+from benchmarks.experiments import tables as experiment_tables
 from benchmarks.kafka import tables as kafka_tables
 from benchmarks.measurement import BenchmarkError, Json
 from benchmarks.rpc import tables as rpc_tables
@@ -15,7 +16,12 @@ from benchmarks.rpc import tables as rpc_tables
 _TEMPLATE: Final = Path(__file__).with_name("report_template.md")
 _DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "performance.md"
 _MARK: Final = re.compile(r"\{\{(\w+)(?:\.(\w+))?\}\}")
-PARTS: Final = {**tables.PARTS, **rpc_tables.PARTS, **kafka_tables.PARTS}
+PARTS: Final = {
+    **tables.PARTS,
+    **rpc_tables.PARTS,
+    **kafka_tables.PARTS,
+    **experiment_tables.PARTS,
+}
 """What renders each mark of the template but the promises and the `when`s."""
 _MISSING: Final = "*Not measured yet.*"
 

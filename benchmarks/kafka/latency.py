@@ -50,13 +50,13 @@ async def run(bench: Bench) -> Measured:
         for delivery in DELIVERIES:
             bench.tell(f"starting a node: {delivery}")
             nodes[delivery] = await stack.enter_async_context(deployed(stage, delivery, folders))
-            peaks[delivery] = await _peak(stage, nodes[delivery], payloads)
+            peaks[delivery] = await peak_of(stage, nodes[delivery], payloads)
         for number in range(bench.size(3, 1)):
             for delivery, deployment in nodes.items():
                 runs.append(await _alone(stage, deployment, payloads, bench.size(300, 50)))
                 for share in SHARES:
                     rate = peaks[delivery] * share
-                    found = await _steady(stage, deployment, payloads, rate, seconds)
+                    found = await steady(stage, deployment, payloads, rate, seconds)
                     runs.append({"load": at_share(share), **found})
                 bench.tell(f"round {number + 1}: {delivery} {_words(runs[-1 - len(SHARES) :])}")
     parameters = {
@@ -68,7 +68,7 @@ async def run(bench: Bench) -> Measured:
     return Measured(parameters=parameters, runs=runs, medians=_medians(runs))
 
 
-async def _peak(stage: Stage, deployment: Deployment, payloads: Payloads) -> int:
+async def peak_of(stage: Stage, deployment: Deployment, payloads: Payloads) -> int:
     """Return the rate at which a backlog is answered, median of a few."""
     subject, bench = deployment.subject, stage.bench
     count = await rounds.size(stage, subject, payloads, bench.size(30, 8) / 10)
@@ -94,7 +94,7 @@ async def _alone(stage: Stage, deployment: Deployment, payloads: Payloads, count
     return {"subject": subject.name, "load": ALONE, **found}
 
 
-async def _steady(
+async def steady(
     stage: Stage, deployment: Deployment, payloads: Payloads, rate: float, seconds: float
 ) -> Json:
     """Let requests arrive at a rate; the answers of one partition of eight are received."""

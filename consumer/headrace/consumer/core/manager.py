@@ -120,8 +120,8 @@ class Manager:
         model = self._plan.models.get(name) or PlannedModel(name)
         harnesses = self._harnesses.setdefault(name, {})
         config = model.config or ModelConfig(model=name)
-        self._route(name, model, config)
-        wanted = self._wanted(model, harnesses)
+        self._route(name, model, config, harnesses)
+        wanted = self._wanted(model)
         self._begin_missing(model, wanted, harnesses, config)
         # A failure is remembered for as long as the version stays published.
         published = {
@@ -156,33 +156,45 @@ class Manager:
             del self._harnesses[name]
             self._map.drop_model(name)
 
-    def _route(self, name: str, model: PlannedModel, config: ModelConfig) -> None:
+    def _route(
+        self,
+        name: str,
+        model: PlannedModel,
+        config: ModelConfig,
+        harnesses: dict[_Key, Harness],
+    ) -> None:
         """Route as configured; move each label whose version serves, the others keep theirs."""
         routes = self._map.model(name)
         if routes.config is not config:
             routes.configure(config)
-        routes.planned = model.wanted()
+        failed = [key[0] for key, harness in harnesses.items() if harness.has_failed]
+        routes.planned, routes.wanted = model.wanted(), model.wanted(failed)
         routes.published = {
             number: planned.control_offset
             for number, planned in model.versions.items()
             if planned.record.lifecycle is Lifecycle.PUBLISHED
         }
+        # One that leaves serves for moments still; a label that moved there would end up nowhere.
+        lasting = {
+            key[0]
+            for key, harness in harnesses.items()
+            if harness.state is ServableState.AVAILABLE and not harness.is_leaving
+        }
         routes.bound = {
-            label: target if target in routes.serving else routes.bound[label]
+            label: target if target in lasting else routes.bound[label]
             for label, target in config.labels.items()
-            if target in routes.serving or label in routes.bound
+            if target in lasting or label in routes.bound
         }
 
-    def _wanted(self, model: PlannedModel, harnesses: dict[_Key, Harness]) -> set[_Key]:
-        """Return what should be served: the plan's wish, and what labels stand for meanwhile.
+    def _wanted(self, model: PlannedModel) -> set[_Key]:
+        """Return what should be served: what is wanted, and what labels stand for meanwhile.
 
         A label holds its previous version while it waits for its own, and only then: one whose own
         version was retired holds nothing.
         """
-        failed = [key[0] for key, harness in harnesses.items() if harness.has_failed]
         routes = self._map.model(model.name)
         held = {number for label, number in routes.bound.items() if number != routes.labels[label]}
-        numbers = model.wanted(failed) | (model.versions.keys() & held)
+        numbers = routes.wanted | (model.versions.keys() & held)
         return {(n, model.versions[n].record.digest) for n in numbers}
 
     def _begin_missing(
@@ -218,7 +230,6 @@ class Manager:
         harnesses: dict[_Key, Harness],
     ) -> None:
         routes = self._map.model(name)
-        routes.wanted = frozenset(number for number, _ in wanted)
         routes.coming = frozenset(
             key[0]
             for key, harness in harnesses.items()

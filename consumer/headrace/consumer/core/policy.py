@@ -55,7 +55,8 @@ def _preserving_availability(one: Snapshot, all_: Sequence[Snapshot]) -> Action:
         return Action.STOP
     nothing_is_wanted = not any(other.is_wanted for other in all_)
     successor_serves = any(
-        other.is_wanted and other.state is ServableState.AVAILABLE for other in all_
+        other.is_wanted and not other.is_leaving and other.state is ServableState.AVAILABLE
+        for other in all_
     )
     if one.state is ServableState.LOADING:
         # It would be overtaken at once, yet it may be the newest that ever gets ready when

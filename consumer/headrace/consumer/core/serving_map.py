@@ -29,11 +29,13 @@ _MAX_SECONDS_FOR_ANSWER: Final = 0.5
 class ModelRoutes:
     """Where the requests for one model go, as the manager last saw it.
 
-    `coming` are versions that are wanted and not AVAILABLE. `labels` are all configured labels;
-    `bound` those whose version has been AVAILABLE at least once since the label was set, with the
-    version they stand for until the next one is. Of the plan, whatever becomes of it here:
-    `published` are its versions with the offsets of the records that brought them, `planned` those
-    that it wants. `failures` says in words why versions do not serve or have not loaded yet.
+    `wanted` are the versions that the plan wants of this node, without those that only a waiting
+    label holds; `coming` are versions that are on their way to AVAILABLE. `labels` are all
+    configured labels; `bound` those whose version has been AVAILABLE at least once since the label
+    was set, with the version they stand for until the next one is. Of the plan, whatever becomes of
+    it here: `published` are its versions with the offsets of the records that brought them,
+    `planned` those that it wants. `failures` says in words why versions do not serve or have not
+    loaded yet.
     """
 
     __slots__ = (
@@ -85,6 +87,8 @@ class ServingMap:
         self._mirror = mirror
         self._models: dict[str, ModelRoutes] = {}
         self._choices: dict[tuple[str, _Found], Choice] = {}
+        # What a route and the arm whose turn it is lead to, so that it is not found out each time.
+        self._known: dict[tuple[Route, str], Choice] = {}
         self._plan_offset = -1
         self._has_changed = asyncio.Event()
 
@@ -100,6 +104,7 @@ class ServingMap:
         """Route by what is there now, as of this control record; the manager's, after a change."""
         self._plan_offset = plan_offset
         self._choices.clear()
+        self._known.clear()
         self.wake()
 
     def wake(self) -> None:
@@ -132,7 +137,18 @@ class ServingMap:
             UnknownLabel: the model has no such label.
             AliasLoop: the arms of splits lead back to where they began.
         """
-        return Handle(self._choice(route, self._find(route, affinity, (), is_exact=False)))
+        routes = self._models.get(route.model)
+        is_open = route.version is None and route.label is None
+        split = routes.split if routes is not None and is_open else None
+        turn = "" if split is None else split.choose(affinity)
+        known = self._known.get((route, turn))
+        if known is None:
+            found = self._find(route, affinity, (), is_exact=False, turn=turn)
+            known = self._choice(route, found)
+            # Below an arm of an arm, it depends on the affinity as well.
+            if "/" not in found.arm:
+                self._known[route, turn] = known
+        return Handle(known)
 
     def acquire_as_of(self, min_offset: int, route: Route, affinity: bytes | None = None) -> Handle:
         """Return a loan of the version that `route` means as of a control record, or a later one.
@@ -225,11 +241,18 @@ class ServingMap:
         return None
 
     def _find(
-        self, route: Route, affinity: bytes | None, trail: tuple[str, ...], *, is_exact: bool
+        self,
+        route: Route,
+        affinity: bytes | None,
+        trail: tuple[str, ...],
+        *,
+        is_exact: bool,
+        turn: str = "",
     ) -> _Found:
         """Return what a route leads to; with `is_exact`, only what the plan means by it.
 
-        `trail` are the names whose splits led here.
+        `trail` are the names whose splits led here, `turn` the arm whose turn it is, if the split
+        has been asked already.
         """
         name = route.model
         model = self._models.get(name)
@@ -241,12 +264,14 @@ class ServingMap:
             raise ServableNotFound(f"Servable not found for request: Latest({name})")
         # An arm that names its own model means the model's versions.
         if model.split is not None and (not trail or trail[-1] != name):
-            return self._split(model.split, name, affinity, trail, is_exact=is_exact)
+            turn = turn or model.split.choose(affinity)
+            return self._split(model.split, turn, name, affinity, trail, is_exact=is_exact)
         return _Found(_latest(model, name, is_exact=is_exact), Reason.LATEST)
 
     def _split(
         self,
         split: Split,
+        turn: str,
         name: str,
         affinity: bytes | None,
         trail: tuple[str, ...],
@@ -260,17 +285,16 @@ class ServingMap:
                 f"split of one of them with 'headrace config {name} --split …'"
             )
         trail = (*trail, name)
-        chosen = split.choose(affinity)
         try:
-            return self._arm(split, chosen, Reason.SPLIT, affinity, trail, is_exact=is_exact)
+            return self._arm(split, turn, Reason.SPLIT, affinity, trail, is_exact=is_exact)
         except (ServableNotFound, ServableNotReady, UnknownLabel) as error:
             for arm in () if is_exact else split.arms:
-                if arm != chosen:
+                if arm != turn:
                     with suppress(RequestError):
                         return self._arm(
                             split, arm, Reason.STANDBY, affinity, trail, is_exact=False
                         )
-            raise type(error)(f"{error} (arm {chosen!r} of the split of {name})") from error
+            raise type(error)(f"{error} (arm {turn!r} of the split of {name})") from error
 
     def _arm(
         self,

@@ -524,3 +524,62 @@ async def test_version_that_is_wanted_again_while_it_leaves_is_unsettled() -> No
         async with asyncio.timeout(5):
             await stage.manager.wait_settled()
         assert stage.states(1)[-1] is S.AVAILABLE
+
+
+def specific(*versions: int, **labels: int) -> ModelConfig:
+    """Return a configuration that wants just these versions and those of its labels."""
+    policy = VersionPolicy(kind=PolicyKind.SPECIFIC, versions=versions)
+    return ModelConfig(model="m", policy=policy, labels=labels)
+
+
+async def test_a_version_that_leaves_succeeds_nobody() -> None:
+    """Back and forth before anything could follow: what serves stays until the other is back."""
+    async with staged() as stage:
+        stage.write(version(1), version(2), specific(1))
+        await stage.until(1, S.AVAILABLE)
+        stage.write(specific(1, 2))
+        await stage.until(2, S.AVAILABLE)
+        stage.loader.instant = False
+        stage.write(specific(2))
+        stage.write(specific(1))
+        await stage.until(1, S.LOADING)
+        assert stage.default() == 2
+        stage.loader.finish("m", 1)
+        await stage.until(2, S.END)
+        assert stage.default() == 1
+
+
+async def test_a_label_does_not_move_to_a_version_that_leaves() -> None:
+    """It waits until that one is back, and its old target answers."""
+    async with staged() as stage:
+        stage.write(version(1), version(2), specific(2, stable=1))
+        await stage.until(1, S.AVAILABLE)
+        await stage.until(2, S.AVAILABLE)
+        stage.loader.instant = False
+        stage.write(specific(2, stable=2))
+        stage.write(specific(2, stable=1))
+        await stage.until(1, S.LOADING)
+        with stage.map.acquire(Route("m", None, "stable")) as found:
+            assert found.id.version == 2
+        stage.loader.finish("m", 1)
+        await stage.until(1, S.AVAILABLE)
+        with stage.map.acquire(Route("m", None, "stable")) as found:
+            assert found.id.version == 1
+
+
+async def test_what_a_waiting_label_holds_is_not_the_latest() -> None:
+    """It answers by that label alone, unless nothing that is wanted serves."""
+    async with staged() as stage:
+        stage.write(version(1), version(2), version(3), specific(1, canary=2))
+        await stage.until(1, S.AVAILABLE)
+        await stage.until(2, S.AVAILABLE)
+        assert stage.default() == 2
+        stage.loader.instant = False
+        stage.write(specific(1, canary=3))
+        await stage.until(3, S.LOADING)
+        assert stage.default() == 1
+        with stage.map.acquire(Route("m", None, "canary")) as found:
+            assert found.id.version == 2
+        stage.loader.finish("m", 3)
+        await stage.until(2, S.END)
+        assert stage.default() == 3

@@ -105,18 +105,47 @@ async def test_unwanted_version_answers_when_no_wanted_one_does(serving_map: Ser
 
 async def test_split_routes_what_names_no_version(serving_map: ServingMap) -> None:
     """Arms are labels or version numbers; for one that is not AVAILABLE another stands by."""
-    model = serving_map.model("m")
-    labels = {"stable": 1}
-    model.configure(ModelConfig(model="m", labels=labels, split={"stable": 1}))
+    configure(serving_map, ModelConfig(model="m", labels={"stable": 1}, split={"stable": 1}))
     assert resolve(serving_map, Route("m"), b"k") == 1
     assert resolve(serving_map, Route("m", 2), b"k") == 2
-    model.configure(ModelConfig(model="m", split={"3": 1}))
+    configure(serving_map, ModelConfig(model="m", split={"3": 1}))
     assert resolve(serving_map, Route("m"), b"k") == 3
-    model.configure(ModelConfig(model="m", split={"4": 9, "2": 1}))
+    configure(serving_map, ModelConfig(model="m", split={"4": 9, "2": 1}))
     assert resolve(serving_map, Route("m"), b"k") == 2
-    model.configure(ModelConfig(model="m", split={"4": 1}))
+    configure(serving_map, ModelConfig(model="m", split={"4": 1}))
     with pytest.raises(ServableNotReady):
         serving_map.acquire(Route("m"), b"k")
+
+
+def configure(serving_map: ServingMap, config: ModelConfig) -> None:
+    """Route by a configuration as the manager has it done."""
+    serving_map.model(config.model).configure(config)
+    serving_map.note_change(0)
+
+
+async def test_keys_and_chance_decide_for_each_request_anew(serving_map: ServingMap) -> None:
+    """Also below an arm of an arm: what one request was routed to binds no other."""
+    configure(serving_map, ModelConfig(model="m", split={"1": 1, "2": 1}))
+    serving_map.model("n").serving = {7: serving("n", 7)}
+    configure(serving_map, ModelConfig(model="front", split={"m": 1, "n": 1}))
+    for name, versions in (("m", {1, 2}), ("front", {1, 2, 7})):
+        keys = [b"user-%d" % number for number in range(100)]
+        found = [resolve(serving_map, Route(name), key) for key in keys]
+        assert set(found) == versions
+        assert [resolve(serving_map, Route(name), key) for key in keys] == found
+        assert {resolve(serving_map, Route(name)) for _ in range(200)} == versions
+
+
+async def test_a_change_counts_for_the_next_request(serving_map: ServingMap) -> None:
+    """Whatever was found before: a version that has gone is not lent again."""
+    model, routes = serving_map.model("m"), (Route("m"), Route("m", 2), Route("m", None, "stable"))
+    assert [resolve(serving_map, route) for route in routes] == [2, 2, 1]
+    del model.serving[2]
+    model.bound["stable"] = 3
+    serving_map.note_change(1)
+    assert [resolve(serving_map, route) for route in (routes[0], routes[2])] == [1, 3]
+    with pytest.raises(ServableNotFound):
+        serving_map.acquire(routes[1])
 
 
 async def test_idle_only_when_every_loan_is_back(serving_map: ServingMap) -> None:
