@@ -101,7 +101,7 @@ async def test_a_label_moves_when_its_version_serves(site: Site, tmp_path: Path)
         new.let_load()
         await node.event("version.available", model="m", version=2)
         assert await stable() == 2
-        await node.event("version.unloaded", model="m", version=1)
+        await node.event("version.ended", model="m", version=1)
         third = Gated(tmp_path / "third")
         third.let_load()
         await publisher.publish("m", 3, third.path, wait="fleet")
