@@ -15,6 +15,7 @@ import pytest
 from grpc import aio
 
 from headrace.cli.plan_view import plan_as_of
+from headrace.protos import tensorflow_pb2
 from headrace.publisher import (
     ConfigChange,
     InferenceClient,
@@ -147,7 +148,7 @@ def over_grpc(stub: PredictionStub) -> Ask:
     request = PredictRequest()
     request.model_spec.name = "m"
     tensor = request.inputs["x"]
-    tensor.dtype = 1
+    tensor.dtype = tensorflow_pb2.DT_FLOAT
     tensor.tensor_content = np.array(X["x"], np.float32).tobytes()
     for size in (3, 1):
         tensor.tensor_shape.dim.add(size=size)
@@ -156,7 +157,7 @@ def over_grpc(stub: PredictionStub) -> Ask:
         call = stub.Predict(request, timeout=20)
         answer = await call
         assert list(answer.outputs["y"].float_val) == Y
-        told = dict(await call.trailing_metadata())["headrace-provenance"]
+        told = str(dict(await call.trailing_metadata())["headrace-provenance"])
         return {key: unquote(value) for key, _, value in (f.partition("=") for f in told.split())}
 
     return ask

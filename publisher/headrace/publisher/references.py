@@ -6,7 +6,7 @@ it takes whatever the log holds; these checks tell people before the log is writ
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from headrace.publisher.errors import InvalidArgument, StillUsed
@@ -60,35 +60,15 @@ def check_arm(arm: str, config: ModelConfig, known: Known, what: str) -> Route:
         route = route_of_arm(arm, config.model, config.labels)
     except ValueError as error:
         raise InvalidArgument(str(error)) from error
-    is_own = route.model == config.model
     is_latest = route.version is None and route.label is None
-    if is_own and "@" not in arm and not is_latest and arm in {config.model, *_models(known)}:
+    is_bare = "@" not in arm and route.model == config.model and not is_latest
+    if is_bare and arm in {config.model, *known.versions, *known.configs}:
         meaning = "version" if route.label is None else "label"
         raise InvalidArgument(
             f"{what} is both a {meaning} of {config.model!r} and a model: write "
             f"'{config.model}@{arm}' for the {meaning}, or rename the label"
         )
-    other = config if is_own else known.configs.get(route.model, ModelConfig(model=route.model))
-    if route.version is not None:
-        _check_version(route.model, route.version, what, known)
-        if not is_own and route.version not in known.wanted(route.model):
-            raise InvalidArgument(
-                f"{what} means version {route.version} of {route.model!r}, which its policy does "
-                f"not want: give it a label, or change the policy, with 'headrace config "
-                f"{route.model}'"
-            )
-    elif route.label is not None:
-        if route.label not in other.labels:
-            raise InvalidArgument(
-                f"{what} means a label that {route.model!r} does not have: its labels are "
-                f"{', '.join(sorted(other.labels)) or 'none'}"
-            )
-    elif not known.published(route.model) and (is_own or not any(other.split.values())):
-        raise InvalidArgument(
-            f"{what} is neither a label of {config.model!r} (it has "
-            f"{', '.join(sorted(config.labels)) or 'none'}), nor a version, nor a model that the "
-            "control log serves: add the label with --label, or publish the model first"
-        )
+    _check_route(route, config, known, what)
     return route
 
 
@@ -144,8 +124,30 @@ def _routes(config: ModelConfig) -> Iterator[tuple[str, Route]]:
                 continue  # Not written by a publisher of ours; it leads nowhere.
 
 
-def _models(known: Known) -> Collection[str]:
-    return known.versions.keys() | known.configs.keys()
+def _check_route(route: Route, config: ModelConfig, known: Known, what: str) -> None:
+    """Refuse a route to a version, a label or a model that is not there."""
+    is_own = route.model == config.model
+    there = config if is_own else known.configs.get(route.model, ModelConfig(model=route.model))
+    if route.version is not None:
+        _check_version(route.model, route.version, what, known)
+        if not is_own and route.version not in known.wanted(route.model):
+            raise InvalidArgument(
+                f"{what} means version {route.version} of {route.model!r}, which its policy does "
+                f"not want: give it a label, or change the policy, with 'headrace config "
+                f"{route.model}'"
+            )
+    elif route.label is not None:
+        if route.label not in there.labels:
+            raise InvalidArgument(
+                f"{what} means a label that {route.model!r} does not have: its labels are "
+                f"{', '.join(sorted(there.labels)) or 'none'}"
+            )
+    elif not known.published(route.model) and (is_own or not any(there.split.values())):
+        raise InvalidArgument(
+            f"{what} is neither a label of {config.model!r} (it has "
+            f"{', '.join(sorted(config.labels)) or 'none'}), nor a version, nor a model that the "
+            "control log serves: add the label with --label, or publish the model first"
+        )
 
 
 def _check_policy(config: ModelConfig, known: Known) -> None:

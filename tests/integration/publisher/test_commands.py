@@ -126,8 +126,8 @@ def test_shows_and_changes_the_configuration(shell: Shell, model: Path, unique_n
     }
     error = shell.error("config", unique_name, "--unlabel", "canary")
     assert f"label 'canary' is still arm 'canary' of the split of '{unique_name}'" in error
-    shown = shell.run("config", unique_name, "--split", "stable=99.5%,canary=0.5%").stdout
-    assert "\n  stable: 99.5 % → label stable (version 3)\n  canary: 0.5 % → label c" in shown
+    printed = shell.run("config", unique_name, "--split", "stable=99.5%,canary=0.5%").stdout
+    assert "\n  stable: 99.5 % → label stable (version 3)\n  canary: 0.5 % → label c" in printed
     shell.json("config", unique_name, "--split", "none", "--unlabel", "canary")
     shown = shell.run("config", unique_name).stdout.splitlines()
     assert {"labels: stable=3", "split: none", "policy: specific:3,5"} <= set(shown)

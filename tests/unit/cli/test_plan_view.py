@@ -32,7 +32,10 @@ def log() -> LogInMemory:
 
 def told(view: PlanView) -> list[tuple[str, str, int | None]]:
     """Return what a plan says of model m, with the offsets of the records that made it so."""
-    return [(line.what, line.words, line.entry and line.entry.offset) for line in view.models["m"]]
+    return [
+        (line.what, line.words, line.entry.offset if line.entry else None)
+        for line in view.models["m"]
+    ]
 
 
 def test_each_line_names_the_record_that_made_it_so(log: LogInMemory) -> None:
