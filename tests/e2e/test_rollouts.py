@@ -139,6 +139,8 @@ async def test_an_alias_answers_at_every_door_and_lists_no_version(
         async with session.post(f"{url}/v2/repository/index", json={}) as reply:
             listed: Any = await reply.json()
             assert [one["name"] for one in listed] == ["dnn", "gbdt"]
+        async with session.get(f"{url}/v2/models/ranker/ready") as reply:
+            assert reply.status == 200
         async with session.get(f"{url}/v1/models/ranker") as reply:
             assert reply.status == 404
 

@@ -210,6 +210,14 @@ def _failure(failed: Sequence[Judgement], event: Event) -> RefusedByNode | NotWa
     return NotWanted(
         first.node,
         f"node {first.node}{others} {first.words}: its version policy{policy} does not want "
-        f"{what}: publish a higher number, or change the policy with 'headrace config "
-        f"{event.model} --policy …'",
+        f"{what}: {_advice(event)}",
+    )
+
+
+def _advice(event: Event) -> str:
+    if event.policy.startswith("specific"):  # A higher number would change nothing.
+        return f"let new versions in with 'headrace unpin {event.model}'"
+    return (
+        "publish a higher number, or change the policy with 'headrace config "
+        f"{event.model} --policy …'"
     )

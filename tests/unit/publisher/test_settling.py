@@ -132,6 +132,13 @@ def test_fails_when_nodes_will_not_serve(
         published(fleet_of(**nodes), EVENT, wait, now_ms=0)
 
 
+def test_a_pinned_model_is_to_be_let_go() -> None:
+    """Where a higher number would change nothing, the words do not advise it."""
+    pinned = Event(model="ranker", version=3, offset=10, policy="specific:2")
+    with pytest.raises(NotWanted, match=r"specific:2.*let new versions in with 'headrace unpin"):
+        published(fleet_of(a=UNWANTED), pinned, "fleet", now_ms=0)
+
+
 def test_dead_nodes_do_not_count() -> None:
     """A node that went silent neither serves nor holds the wait up."""
     fleet = fleet_of(dead=BEHIND)
