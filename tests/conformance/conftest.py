@@ -57,10 +57,10 @@ BATCHED = {
 
 async def _publish(site: Site) -> None:
     async with site.publisher() as publisher:
-        for config in CONFIGS:
-            await publisher.configure(config)
         for (name, version), kind in SERVED.items():
             await publisher.publish(name, version, model(kind))
+        for config in CONFIGS:
+            await publisher.configure(config)
         for name, batching in BATCHED.items():
             await publisher.configure(ModelConfig(model=name, batching=batching))
         for name in ("half_plus_two", "picky"):

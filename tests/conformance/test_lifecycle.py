@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import grpc
 import pytest
 
-from headrace.schemas.records import ModelConfig, PolicyKind, VersionPolicy
+from headrace.schemas import codec
+from headrace.schemas.records import ModelConfig, PolicyKind, VersionPolicy, config_key
 from tests.conformance.http_client import Rest
 from tests.conformance.node import Doors, running_node
 from tests.conformance.tensorflow_serving import (
@@ -43,10 +45,12 @@ async def _settle(site: Site) -> None:
             name = f"m_{style}"
             labels = {"stable": 1, "next": 2, "gone": 4}
             policy = VersionPolicy(kind=PolicyKind.ALL)
-            await publisher.configure(ModelConfig(model=name, policy=policy, labels=labels))
+            # A publisher refuses labels of versions that are not there; a log may hold them.
+            config = ModelConfig(model=name, policy=policy, labels=labels)
+            await site.write_control((config_key(name), codec.encode(config)))
             for version in (1, 4):
                 await publisher.publish(name, version, model(built), wait="fleet")
-            await publisher.retire(name, 4, wait="fleet")
+            await publisher.retire(name, 4, force=True, wait="fleet")
         for version, built in ((1, "half_plus_two"), (2, "badly_warmed")):
             await publisher.publish("broken", version, model(built))
         for name in ("busy", "crowded"):
@@ -175,12 +179,10 @@ def test_label_may_be_ahead_of_its_version(changing: Changing, style: str) -> No
         async with changing.site.publisher() as publisher:
             config = await publisher.config(f"m_{style}")
             assert config
-            labels = {**config.labels, label: version}
-            await publisher.configure(
-                ModelConfig(model=config.model, policy=config.policy, labels=labels)
-            )
+            moved = replace(config, labels={**config.labels, label: version})
+            await changing.site.write_control((config_key(config.model), codec.encode(moved)))
             # Behind it on the log, so a node that follows it follows the move.
-            await publisher.retire(f"m_{style}", 4, wait="fleet")
+            await publisher.retire(f"m_{style}", 4, force=True, wait="fleet")
 
     with pytest.raises(Refusal, match="UNAVAILABLE"):
         changing.client.predict(spec(f"m_{style}", version_label="next"), {"x": [[1.0]]})

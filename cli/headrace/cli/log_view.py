@@ -13,8 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.moments import iso
+from headrace.publisher import rollback
 from headrace.publisher.configuration import policy_words
 from headrace.publisher.history import ControlEntry
+from headrace.publisher.known import Known
+from headrace.publisher.rollback import is_rollback, state, timeline
 from headrace.schemas.errors import WireError
 from headrace.schemas.records import (
     Lifecycle,
@@ -31,8 +34,8 @@ _SHOWN_DIGEST: Final = len("sha256:") + 12
 class Change:
     """What one record of the log did to the model.
 
-    `what` is one of published, retired, forgotten, configured and unreadable; `details` says it in
-    words.
+    `what` is one of published, retired, forgotten, configured, rolled back and unreadable;
+    `details` says it in words.
     """
 
     offset: int
@@ -68,11 +71,14 @@ def changes(entries: Sequence[ControlEntry], model: str) -> list[Change]:
     found: list[Change] = []
     config = ModelConfig(model=model)
     prefix = version_key(model, 0).removesuffix(b"0")
+    told: list[ControlEntry] = []
     for entry in entries:
         if entry.key.startswith(prefix):
             found.append(_version_change(entry, entry.key.removeprefix(prefix)))
+            told.append(entry)
         elif entry.key == config_key(model):
-            found.append(_config_change(entry, config))
+            found.append(_config_change(entry, config, Known.of(told)))
+            told.append(entry)
             if isinstance(entry.record, ModelConfig):
                 config = entry.record
             elif entry.record is None:
@@ -103,7 +109,7 @@ def _version_change(entry: ControlEntry, number: bytes) -> Change:
     )
 
 
-def _config_change(entry: ControlEntry, before: ModelConfig) -> Change:
+def _config_change(entry: ControlEntry, before: ModelConfig, known: Known) -> Change:
     record = entry.record
     if record is None:
         return _change(entry, "forgotten", "the configuration: all defaults again")
@@ -112,7 +118,11 @@ def _config_change(entry: ControlEntry, before: ModelConfig) -> Change:
     if entry.key != config_key(record.model):
         words = f"the record configures {record.model!r}, its key does not"
         return _change(entry, "unreadable", words)
-    return _change(entry, "configured", difference(before, record))
+    words = difference(before, record)
+    if not is_rollback(known, record):
+        return _change(entry, "configured", words)
+    was, now = timeline(known, record.model).current, state(record, known.published(record.model))
+    return _change(entry, "rolled back", f"{rollback.difference(was, now)}; {words}")
 
 
 def _unreadable(entry: ControlEntry, version: int | None) -> Change:

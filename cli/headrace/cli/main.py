@@ -21,11 +21,14 @@ from headrace.cli.commands.dead_letters import dead_letters
 from headrace.cli.commands.forget import forget
 from headrace.cli.commands.history import history
 from headrace.cli.commands.models import models
+from headrace.cli.commands.pin import pin, unpin
+from headrace.cli.commands.plan import plan
 from headrace.cli.commands.predict import predict
 from headrace.cli.commands.publish import publish
 from headrace.cli.commands.quickstart import quickstart
 from headrace.cli.commands.replay import replay
 from headrace.cli.commands.retire import retire
+from headrace.cli.commands.rollback import rollback
 from headrace.cli.commands.serve import CONTEXT as SERVE_CONTEXT
 from headrace.cli.commands.serve import serve
 from headrace.cli.commands.topics import topics
@@ -74,9 +77,13 @@ app.add_typer(topics, rich_help_panel="Serve")
 app.command(rich_help_panel="Publish")(publish)
 app.command(rich_help_panel="Publish")(retire)
 app.command(rich_help_panel="Publish")(config)
+app.command(rich_help_panel="Publish")(rollback)
+app.command(rich_help_panel="Publish")(pin)
+app.command(rich_help_panel="Publish")(unpin)
 app.command(rich_help_panel="Publish")(forget)
 app.command(rich_help_panel="Look")(models)
 app.command(rich_help_panel="Look")(history)
+app.command(rich_help_panel="Look")(plan)
 app.add_typer(dead_letters, rich_help_panel="Look")
 app.command(rich_help_panel="Look")(replay)
 

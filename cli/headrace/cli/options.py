@@ -1,6 +1,6 @@
 """The options that several commands share, each with its environment variable."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,12 @@ AsJson = Annotated[
 Timeout = Annotated[
     float,
     typer.Option("--timeout", min=0.001, metavar="SECONDS", help="How long to wait at most."),
+]
+WaitFleet = Annotated[
+    Literal["fleet"] | None,
+    typer.Option(
+        "--wait", help="Return once every live node follows and serves all that is wanted."
+    ),
 ]
 Store = Annotated[
     str | None,

@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import Final, TypeVar
 
 from headrace.publisher.errors import InvalidArgument
+from headrace.schemas.arms import route_of_arm
+from headrace.schemas.cohorts import BUCKETS
 from headrace.schemas.records import (
-    MAX_VERSION,
     Batching,
     LargeRequests,
     ModelConfig,
@@ -22,7 +23,6 @@ from headrace.schemas.records import (
 )
 
 LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,127}")
-_NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
 _MAX_WEIGHT: Final = 2**31 - 1
 _MAX_REPLICAS: Final = 256
 
@@ -140,20 +140,24 @@ def _check_policy(policy: VersionPolicy) -> None:
 
 
 def _check_split(config: ModelConfig) -> None:
-    if not config.split:
-        return
+    total = sum(config.split.values())
     for arm, weight in config.split.items():
-        if arm not in config.labels and not _is_version(arm):
-            raise InvalidArgument(
-                f"split arm {arm!r} is neither a label of {config.model!r} nor a version number: "
-                f"its labels are {', '.join(sorted(config.labels)) or 'none'}"
-            )
+        try:
+            route_of_arm(arm, config.model, config.labels)
+        except ValueError as error:
+            raise InvalidArgument(str(error)) from error
         if not 0 <= weight <= _MAX_WEIGHT:
             raise InvalidArgument(
                 f"split weight {weight} of {arm!r} is not allowed: use 0 to {_MAX_WEIGHT}"
             )
-    if sum(config.split.values()) == 0:
+    if config.split and total == 0:
         raise InvalidArgument("the split's weights add up to 0: give one arm a weight above 0")
+    for arm, weight in config.split.items():
+        if 0 < weight * BUCKETS < total:
+            raise InvalidArgument(
+                f"split weight {weight} of {arm!r} is less than 1 in {BUCKETS} of all weights "
+                f"({total}): give it 0, or a larger share"
+            )
 
 
 def _check_batching(batching: Batching) -> None:
@@ -181,7 +185,3 @@ def _check_batching(batching: Batching) -> None:
 
 def _or(change: T | None, value: T) -> T:
     return value if change is None else change
-
-
-def _is_version(arm: str) -> bool:
-    return _NUMBER.fullmatch(arm) is not None and 0 < int(arm) <= MAX_VERSION

@@ -12,7 +12,9 @@ PublisherError
 ├── LogConflict          the control log already says something else
 │   ├── VersionConflict  the version number is taken by other bytes
 │   ├── UnknownVersion   there is no such version to retire or forget
-│   └── StillPublished   the version is published, so its record is not forgotten
+│   ├── StillPublished   the version is published, so its record is not forgotten
+│   ├── StillUsed        a label, a policy or a split names the version, so it is not retired
+│   └── NothingBefore    there is nothing that a rollback could go back to
 ├── UnknownLetter        there is no such dead letter, or not enough of it is left
 ├── NotServed            the event is in the log, and the fleet will not serve the version
 │   ├── RefusedByNode    a node tried and failed
@@ -83,6 +85,14 @@ class UnknownVersion(LogConflict):
 
 class StillPublished(LogConflict):
     """The record of a published version is not forgotten without force."""
+
+
+class StillUsed(LogConflict):
+    """A version that a label, a policy or a split names is not retired without force."""
+
+
+class NothingBefore(LogConflict):
+    """The log knows nothing that was served before and could be served again."""
 
 
 class UnknownLetter(PublisherError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace.schemas.records import ModelConfig
+from headrace.schemas.records import Earlier, ModelConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +32,18 @@ class Retired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configured:
-    """A model's configuration as the log has it now."""
+    """A model's configuration as the log has it now, and what the model served before and serves.
+
+    `skipped` says in words what a rollback passed over, `applied_by` names the live nodes that
+    `wait` saw follow.
+    """
 
     config: ModelConfig
     control_offset: int
+    before: Earlier
+    after: Earlier
+    skipped: tuple[str, ...] = ()
+    applied_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

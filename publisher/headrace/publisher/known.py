@@ -6,7 +6,7 @@ Pure: made of a log that was read, and asked by the publisher before it appends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.publisher.configuration import check_number, policy_words
 from headrace.publisher.errors import StillPublished, UnknownVersion, VersionConflict
@@ -19,11 +19,14 @@ from headrace.schemas.records import (
     config_key,
     version_key,
 )
+from headrace.schemas.wanted import wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """The last readable record of every version and configuration.
+
+    `offsets` tell by control key where that record stands.
 
     **Concurrency:** immutable; a snapshot of the log before `next_offset`.
     """
@@ -31,19 +34,32 @@ class Known:
     versions: Mapping[str, Mapping[int, ModelVersion]]
     configs: Mapping[str, ModelConfig]
     next_offset: int
+    offsets: Mapping[bytes, int] = field(default_factory=dict[bytes, int])
 
     @classmethod
     def of(cls, entries: Sequence[ControlEntry]) -> Known:
         """Return what a log as it was read says."""
         versions: dict[str, dict[int, ModelVersion]] = {}
         configs: dict[str, ModelConfig] = {}
-        for entry in latest(entries).values():
+        last = latest(entries)
+        for entry in last.values():
             if isinstance(entry.record, ModelVersion):
                 versions.setdefault(entry.record.model, {})[entry.record.version] = entry.record
             elif isinstance(entry.record, ModelConfig):
                 configs[entry.record.model] = entry.record
         end = entries[-1].offset + 1 if entries else 0
-        return cls(versions=versions, configs=configs, next_offset=end)
+        offsets = {key: entry.offset for key, entry in last.items()}
+        return cls(versions=versions, configs=configs, next_offset=end, offsets=offsets)
+
+    def published(self, model: str) -> frozenset[int]:
+        """Return the versions of a model that are published and not retired."""
+        records = self.versions.get(model, {})
+        return frozenset(n for n, v in records.items() if v.lifecycle is Lifecycle.PUBLISHED)
+
+    def wanted(self, model: str) -> frozenset[int]:
+        """Return the versions of a model that its configuration asks for."""
+        config = self.configs.get(model, ModelConfig(model=model))
+        return wanted(config, self.published(model))
 
     def number(self, model: str, wanted: int | None, digest: str) -> int:
         """Return the number under which bytes of that digest may be published.
@@ -110,11 +126,7 @@ class Known:
         """Return the model's policy in words, and the highest other published number."""
         config = self.configs.get(model)
         policy = policy_words(config.policy if config else VersionPolicy())
-        others = [
-            number
-            for number, record in self.versions.get(model, {}).items()
-            if record.lifecycle is Lifecycle.PUBLISHED and number != version
-        ]
+        others = self.published(model) - {version}
         return f"{policy}, highest other version: {max(others)}" if others else policy
 
 

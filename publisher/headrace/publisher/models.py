@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal, Self
@@ -23,7 +23,10 @@ from headrace.publisher.control_log import ControlLog
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
 from headrace.publisher.known import Known, check_alone
 from headrace.publisher.progress import Appended, OnProgress, Stored, ignore, in_thread
-from headrace.publisher.settling import Event, Wait
+from headrace.publisher.reconfiguring import pin, reconfigure, unpin
+from headrace.publisher.references import check_unused
+from headrace.publisher.rollback import Step, roll_back
+from headrace.publisher.settling import Event, Wait, Wanted
 from headrace.publisher.waiting import FleetWait
 from headrace.schemas.records import Lifecycle, ModelConfig, ModelVersion, config_key, version_key
 from headrace.schemas.topics import Topics
@@ -117,7 +120,7 @@ class ModelPublisher:
         record, event = await self._announce(wish, version, timeout)
         on_progress(Appended(control_offset=event.offset))
         served_by = (
-            () if wait is None else await self._wait(event, timeout, on_progress).published(wait)
+            () if wait is None else await self._wait(timeout, on_progress).published(event, wait)
         )
         return Published(
             model=model,
@@ -134,26 +137,28 @@ class ModelPublisher:
         model: str,
         version: int,
         *,
+        force: bool = False,
         wait: Literal["fleet"] | None = None,
         timeout: float = 60.0,
         on_progress: OnProgress = ignore,
     ) -> Retired:
         """Take a version out of service on every node; its record stays in the log.
 
-        With `wait`, return when no live node holds the version any more.
+        With `force`, also one that a label, a policy or a split names. With `wait`, return when no
+        live node holds the version any more.
 
         Raises:
             InvalidArgument: name or version cannot be.
             UnknownVersion: the log holds no such version.
+            StillUsed: a label, a policy or a split names it.
             WaitTimeout: the event is in the log, and a node still holds the version.
             BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
         """
-        offset = await self._turn(model, version, Lifecycle.RETIRED, timeout)
+        check = _allow if force else check_unused
+        offset = await self._turn(model, version, Lifecycle.RETIRED, timeout, check)
         on_progress(Appended(control_offset=offset))
         event = Event(model=model, version=version, offset=offset)
-        released_by = (
-            () if wait is None else await self._wait(event, timeout, on_progress).retired()
-        )
+        released_by = () if wait is None else await self._wait(timeout, on_progress).retired(event)
         return Retired(model=model, version=version, control_offset=offset, released_by=released_by)
 
     async def republish(self, model: str, version: int, *, timeout: float = 60.0) -> int:
@@ -166,7 +171,7 @@ class ModelPublisher:
             UnknownVersion: the log holds no such version.
             BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
         """
-        return await self._turn(model, version, Lifecycle.PUBLISHED, timeout)
+        return await self._turn(model, version, Lifecycle.PUBLISHED, timeout, _allow)
 
     async def config(self, model: str) -> ModelConfig | None:
         """Return the model's configuration in the log, None when it has none (all defaults)."""
@@ -174,23 +179,89 @@ class ModelPublisher:
         return Known.of(await self._log.read()).configs.get(model)
 
     async def configure(
-        self, wish: ModelConfig | ConfigChange, *, timeout: float = 60.0
+        self,
+        wish: ModelConfig | ConfigChange,
+        *,
+        wait: Literal["fleet"] | None = None,
+        timeout: float = 60.0,
+        on_progress: OnProgress = ignore,
     ) -> Configured:
         """Write a model's configuration: a whole one, or a change to the last one in the log.
 
+        Which keys take which arm of a split, and what a rollback goes back to, are worked out
+        here, whatever the wish says of them. With `wait`, return when every live node has applied
+        the event and serves all versions that it wants.
+
         Raises:
-            InvalidArgument: the result makes no sense; nothing was written.
+            InvalidArgument: the result makes no sense, or points at what is not there; nothing
+                was written.
             BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            RefusedByNode, WaitTimeout: the event is in the log, and the fleet did not follow.
         """
         configuration.check_name(wish.model)
-        async with self._appending:
-            config = wish
-            if isinstance(config, ConfigChange):
-                last = Known.of(await self._log.read()).configs.get(wish.model)
-                config = config.apply(last or ModelConfig(model=wish.model))
-            configuration.check(config)
-            offset = await self._log.append(config_key(wish.model), config, timeout)
-        return Configured(config=config, control_offset=offset)
+        decide = partial(reconfigure, wish=wish)
+        return await self._take(decide, wait, timeout, on_progress)
+
+    async def rollback(
+        self,
+        model: str,
+        *,
+        wait: Literal["fleet"] | None = None,
+        timeout: float = 60.0,
+        on_progress: OnProgress = ignore,
+    ) -> Configured:
+        """Serve again what was served before, as one event: versions, labels and split.
+
+        A second rollback goes further back. Versions that are published later are not served while
+        the model is pinned to what it went back to; see `unpin`.
+
+        Raises:
+            NothingBefore: there is nothing to go back to, or it cannot be served any more.
+            InvalidArgument, BrokerUnreachable, WaitTimeout and others: as in `configure`.
+        """
+        configuration.check_name(model)
+        return await self._take(partial(roll_back, model=model), wait, timeout, on_progress)
+
+    async def preview_rollback(self, model: str) -> Step:
+        """Return what `rollback` would write now, and write nothing; raises as `rollback`."""
+        configuration.check_name(model)
+        return roll_back(Known.of(await self._log.read()), model)
+
+    async def pin(
+        self,
+        model: str,
+        versions: Sequence[int] = (),
+        *,
+        wait: Literal["fleet"] | None = None,
+        timeout: float = 60.0,
+        on_progress: OnProgress = ignore,
+    ) -> Configured:
+        """Serve these versions, or without any those that are wanted now, whatever comes.
+
+        Raises:
+            LogConflict: no version is given, and none is wanted.
+            InvalidArgument, BrokerUnreachable, WaitTimeout and others: as in `configure`.
+        """
+        configuration.check_name(model)
+        decide = partial(pin, model=model, versions=versions)
+        return await self._take(decide, wait, timeout, on_progress)
+
+    async def unpin(
+        self,
+        model: str,
+        *,
+        wait: Literal["fleet"] | None = None,
+        timeout: float = 60.0,
+        on_progress: OnProgress = ignore,
+    ) -> Configured:
+        """Follow the policy from before the pin or the rollback again, else the latest version.
+
+        Raises:
+            InvalidArgument: the model is not pinned.
+            BrokerUnreachable, WaitTimeout and others: as in `configure`.
+        """
+        configuration.check_name(model)
+        return await self._take(partial(unpin, model=model), wait, timeout, on_progress)
 
     async def forget(
         self,
@@ -219,12 +290,47 @@ class ModelPublisher:
         names = tuple(key.decode() for key in keys)
         return Forgotten(keys=names, control_offset=offsets[-1])
 
-    async def _turn(self, model: str, version: int, to: Lifecycle, timeout: float) -> int:
+    async def _take(
+        self,
+        decide: Callable[[Known], Step],
+        wait: Literal["fleet"] | None,
+        timeout: float,
+        on_progress: OnProgress,
+    ) -> Configured:
+        """Append the configuration that follows from the log, and wait for the fleet if asked."""
+        async with self._appending:
+            step = decide(Known.of(await self._log.read()))
+            key = config_key(step.config.model)
+            offset = await self._log.append(key, step.config, timeout)
+        on_progress(Appended(control_offset=offset))
+        wanted = Wanted(model=step.config.model, versions=step.after.versions, offset=offset)
+        applied_by = (
+            () if wait is None else await self._wait(timeout, on_progress).configured(wanted)
+        )
+        return Configured(
+            config=step.config,
+            control_offset=offset,
+            before=step.before,
+            after=step.after,
+            skipped=step.skipped,
+            applied_by=applied_by,
+        )
+
+    async def _turn(
+        self,
+        model: str,
+        version: int,
+        to: Lifecycle,
+        timeout: float,
+        check: Callable[[str, int, Known], None],
+    ) -> int:
         """Append the version's last record with that lifecycle and return the offset."""
         configuration.check_name(model)
         configuration.check_number(version)
         async with self._appending:
-            record = Known.of(await self._log.read()).version(model, version)
+            known = Known.of(await self._log.read())
+            record = known.version(model, version)
+            check(model, version, known)
             if record.lifecycle is not to:
                 record = replace(record, lifecycle=to)
             return await self._log.append(version_key(model, version), record, timeout)
@@ -243,9 +349,13 @@ class ModelPublisher:
         event = Event(model=record.model, version=record.version, offset=offset, policy=policy)
         return record, event
 
-    def _wait(self, event: Event, timeout: float, on_progress: OnProgress) -> FleetWait:
+    def _wait(self, timeout: float, on_progress: OnProgress) -> FleetWait:
         deadline = time.monotonic() + timeout
-        return FleetWait(self._connection, self._topics, event, deadline, on_progress)
+        return FleetWait(self._connection, self._topics, deadline, on_progress)
+
+
+def _allow(model: str, version: int, known: Known) -> None:
+    """Find nothing wrong."""
 
 
 def _wish(

@@ -32,6 +32,30 @@ class Event:
     offset: int
     policy: str = ""
 
+    @property
+    def words(self) -> str:
+        """What is waited for, in words."""
+        return f"version {self.version} of {self.model!r}"
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The versions that the wait is about."""
+        return (self.version,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The control record that is waited for: a configuration, and the versions that it wants."""
+
+    model: str
+    versions: Sequence[int]
+    offset: int
+
+    @property
+    def words(self) -> str:
+        """What is waited for, in words."""
+        return f"the configuration of {self.model!r}"
+
 
 class Verdict(Enum):
     """What one node makes of an event."""
@@ -104,6 +128,43 @@ def published(fleet: Fleet, event: Event, wait: Wait, now_ms: int) -> list[str] 
     return serving if serving and len(serving) == len(judgements) else None
 
 
+def configured(fleet: Fleet, event: Wanted, now_ms: int) -> list[str] | None:
+    """Return the live nodes once all have applied it and serve its versions; None until then.
+
+    Raises:
+        RefusedByNode: a node that has applied it failed to load one of the versions.
+    """
+    live = fleet.live(now_ms)
+    for node in live:
+        for version in event.versions if node.control_offset >= event.offset else ():
+            status = node.servable(event.model, version)
+            if status and status.state is ServableState.END and status.error:
+                one = Event(model=event.model, version=version, offset=event.offset)
+                failed = Judgement(node=node.name, verdict=Verdict.REFUSES, words=status.error)
+                raise _failure([failed], one)
+    return [node.name for node in live] if live and not _behind(live, event) else None
+
+
+def behind(fleet: Fleet, event: Wanted, now_ms: int) -> str:
+    """Return in words which live nodes do not follow the configuration yet."""
+    return "; ".join(_behind(fleet.live(now_ms), event))
+
+
+def _behind(live: Sequence[NodeView], event: Wanted) -> list[str]:
+    words: list[str] = []
+    for node in live:
+        if node.control_offset < event.offset:
+            words.append(f"node {node.name}: {_not_applied(node)}")
+            continue
+        for version in event.versions:
+            status = node.servable(event.model, version)
+            # One that was let go comes back once it has ended.
+            if status is None or status.state is not ServableState.AVAILABLE:
+                state = status.state if status else "not there"
+                words.append(f"node {node.name}: version {version} is {state}")
+    return words
+
+
 def retired(fleet: Fleet, event: Event, now_ms: int) -> list[str] | None:
     """Return the live nodes once none of them holds the version any more; None until then."""
     live = fleet.live(now_ms)
@@ -137,7 +198,7 @@ def _failure(failed: Sequence[Judgement], event: Event) -> RefusedByNode | NotWa
     refusals = [j for j in failed if j.verdict is Verdict.REFUSES]
     first = refusals[0] if refusals else failed[0]
     others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    what = f"version {event.version} of {event.model!r}"
+    what = event.words
     if refusals:
         return RefusedByNode(
             first.node,
@@ -149,6 +210,14 @@ def _failure(failed: Sequence[Judgement], event: Event) -> RefusedByNode | NotWa
     return NotWanted(
         first.node,
         f"node {first.node}{others} {first.words}: its version policy{policy} does not want "
-        f"{what}: publish a higher number, or change the policy with 'headrace config "
-        f"{event.model} --policy …'",
+        f"{what}: {_advice(event)}",
+    )
+
+
+def _advice(event: Event) -> str:
+    if event.policy.startswith("specific"):  # A higher number would change nothing.
+        return f"let new versions in with 'headrace unpin {event.model}'"
+    return (
+        "publish a higher number, or change the policy with 'headrace config "
+        f"{event.model} --policy …'"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Literal, Self, TypeVar
 
 from headrace.publisher.configuration import ConfigChange
@@ -88,6 +88,7 @@ class SyncModelPublisher:
         model: str,
         version: int,
         *,
+        force: bool = False,
         wait: Literal["fleet"] | None = None,
         timeout: float = 60.0,
         on_progress: OnProgress = ignore,
@@ -95,7 +96,12 @@ class SyncModelPublisher:
         """Take a version out of service; see `ModelPublisher.retire`."""
         return self._run(
             self._publisher.retire(
-                model, version, wait=wait, timeout=timeout, on_progress=on_progress
+                model,
+                version,
+                force=force,
+                wait=wait,
+                timeout=timeout,
+                on_progress=on_progress,
             )
         )
 
@@ -103,9 +109,60 @@ class SyncModelPublisher:
         """Return the model's configuration; see `ModelPublisher.config`."""
         return self._run(self._publisher.config(model))
 
-    def configure(self, wish: ModelConfig | ConfigChange, *, timeout: float = 60.0) -> Configured:
-        """Write a model's configuration; see `ModelPublisher.configure`."""
-        return self._run(self._publisher.configure(wish, timeout=timeout))
+    def configure(
+        self,
+        wish: ModelConfig | ConfigChange,
+        *,
+        wait: Literal["fleet"] | None = None,
+        timeout: float = 60.0,
+        on_progress: OnProgress = ignore,
+    ) -> Configured:
+        """Write a configuration; see `ModelPublisher.configure`."""
+        return self._run(
+            self._publisher.configure(wish, wait=wait, timeout=timeout, on_progress=on_progress)
+        )
+
+    def rollback(
+        self,
+        model: str,
+        *,
+        wait: Literal["fleet"] | None = None,
+        timeout: float = 60.0,
+        on_progress: OnProgress = ignore,
+    ) -> Configured:
+        """Serve again what was served before; see `ModelPublisher.rollback`."""
+        return self._run(
+            self._publisher.rollback(model, wait=wait, timeout=timeout, on_progress=on_progress)
+        )
+
+    def pin(
+        self,
+        model: str,
+        versions: Sequence[int] = (),
+        *,
+        wait: Literal["fleet"] | None = None,
+        timeout: float = 60.0,
+        on_progress: OnProgress = ignore,
+    ) -> Configured:
+        """Serve these versions whatever comes; see `ModelPublisher.pin`."""
+        return self._run(
+            self._publisher.pin(
+                model, versions, wait=wait, timeout=timeout, on_progress=on_progress
+            )
+        )
+
+    def unpin(
+        self,
+        model: str,
+        *,
+        wait: Literal["fleet"] | None = None,
+        timeout: float = 60.0,
+        on_progress: OnProgress = ignore,
+    ) -> Configured:
+        """Follow the policy from before the pin again; see `ModelPublisher.unpin`."""
+        return self._run(
+            self._publisher.unpin(model, wait=wait, timeout=timeout, on_progress=on_progress)
+        )
 
     def forget(
         self,

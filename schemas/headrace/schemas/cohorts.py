@@ -7,7 +7,7 @@ unless that arm has more buckets than its new weight gives it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, groupby, repeat
 from typing import Final
 
@@ -37,8 +37,12 @@ def allocate(split: Mapping[str, int], previous: Sequence[Cohort] = ()) -> tuple
         if is_kept:
             room[arm] -= 1
     vacant = chain.from_iterable(repeat(arm, room[arm]) for arm in shares)
-    filled = [next(vacant) if arm is None else arm for arm in arms or repeat(None, BUCKETS)]
-    return tuple(Cohort(arm=arm, buckets=len(list(run))) for arm, run in groupby(filled))
+    return runs(next(vacant) if arm is None else arm for arm in arms or repeat(None, BUCKETS))
+
+
+def runs(arms: Iterable[str]) -> tuple[Cohort, ...]:
+    """Return the arms of neighbouring buckets as cohorts: what `table` makes of them, undone."""
+    return tuple(Cohort(arm=arm, buckets=len(list(run))) for arm, run in groupby(arms))
 
 
 def table(split: Mapping[str, int], cohorts: Sequence[Cohort]) -> list[str]:

@@ -46,11 +46,12 @@ async def publish_all(stage: Stage, folder: Path) -> None:
     }
     for name, source in folders.items():
         await stage.publisher.publish(name, 1, source)
-    await stage.publisher.configure(
-        ConfigChange(model="many", policy=VersionPolicy(kind=PolicyKind.ALL), labels={"stable": 2})
-    )
     for version, kind in enumerate(VERSIONS, 1):
-        await stage.publisher.publish("many", version, model(kind), wait="fleet")
+        await stage.publisher.publish("many", version, model(kind))
+    await stage.publisher.configure(
+        ConfigChange(model="many", policy=VersionPolicy(kind=PolicyKind.ALL), labels={"stable": 2}),
+        wait="fleet",
+    )
     for name in folders:
         await stage.node.event("version.available", model=name)
 

@@ -93,8 +93,10 @@ def test_publishes_retires_and_forgets(
     assert forgotten["control_offset"] > retired["control_offset"]
 
 
-def test_shows_and_changes_the_configuration(shell: Shell, unique_name: str) -> None:
+def test_shows_and_changes_the_configuration(shell: Shell, model: Path, unique_name: str) -> None:
     """Without options it shows; with options it changes those and shows the whole."""
+    shell.run("publish", unique_name, model, "--version", "3")
+    shell.run("publish", unique_name, model, "--version", "5")
     assert shell.json("config", unique_name)["policy"] == "latest:1"
     changed = shell.json(
         "config",
@@ -104,6 +106,12 @@ def test_shows_and_changes_the_configuration(shell: Shell, unique_name: str) -> 
     )
     offset = changed.pop("control_offset")
     assert offset >= 0
+    arms = [
+        {"arm": "stable", "weight": 95, "share_percent": 95.0, "version": None, "label": "stable"},
+        {"arm": "canary", "weight": 5, "share_percent": 5.0, "version": None, "label": "canary"},
+    ]
+    assert changed.pop("arms") == [{**arm, "model": unique_name} for arm in arms]
+    assert changed.pop("applied_by") == []
     assert changed == {
         "model": unique_name,
         "policy": "specific:3,5",
@@ -117,6 +125,10 @@ def test_shows_and_changes_the_configuration(shell: Shell, unique_name: str) -> 
         "large_requests": "run_whole",
         "replicas": 1,
     }
+    error = shell.error("config", unique_name, "--unlabel", "canary")
+    assert f"label 'canary' is still arm 'canary' of the split of '{unique_name}'" in error
+    printed = shell.run("config", unique_name, "--split", "stable=99.5%,canary=0.5%").stdout
+    assert "\n  stable: 99.5 % → label stable (version 3)\n  canary: 0.5 % → label c" in printed
     shell.json("config", unique_name, "--split", "none", "--unlabel", "canary")
     shown = shell.run("config", unique_name).stdout.splitlines()
     assert {"labels: stable=3", "split: none", "policy: specific:3,5"} <= set(shown)
@@ -169,9 +181,15 @@ def test_bad_input_is_one_line(shell: Shell, model: Path, unique_name: str) -> N
     )
     assert "give host:port" in shell.error(*publish_it, "--bootstrap-servers", "localhost")
     assert "no version 9" in shell.error("retire", unique_name, "9")
-    assert "weight -1 of '3'" in shell.error("config", unique_name, "--split", "3=-1")
-    assert "add up to 0" in shell.error("config", unique_name, "--split", "3=0")
-    assert "arm 'x' is neither" in shell.error("config", unique_name, "--split", "x=1")
+    for option, value, words in (
+        ("--split", "3=-1", "weight -1 of '3'"),
+        ("--split", "3=0", "add up to 0"),
+        ("--split", "x=1", "arm 'x' is neither a label"),
+        ("--split", "7=1", "version 7 of"),
+        ("--label", "stable=7", "never published (published: none)"),
+        ("--policy", "specific:7", "the policy means version 7"),
+    ):
+        assert words in shell.error("config", unique_name, option, value)
     assert "no live node" in shell.error(*publish_it, "--wait", "fleet", "--timeout", "0.3")
 
 
@@ -183,6 +201,10 @@ def test_bad_input_is_one_line(shell: Shell, model: Path, unique_name: str) -> N
         ("--label", "stable"),
         ("--label", "stable=x"),
         ("--split", "stable=1,stable=2"),
+        ("--split", "stable=95%,canary=4%"),
+        ("--split", "stable=95%,canary=5"),
+        ("--split", "stable=95,canary=x"),
+        ("--split", "stable=95,"),
         ("--preserving", "nothing"),
         ("--max-batch-rows", "many"),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from headrace.publisher import (
     ModelPublisher,
     PublisherError,
     StillPublished,
+    StillUsed,
     StoreError,
     SyncModelPublisher,
     TopicMismatch,
@@ -28,6 +30,8 @@ from headrace.schemas import codec
 from headrace.schemas.errors import WireError
 from headrace.schemas.manifest import scan
 from headrace.schemas.records import (
+    Cohort,
+    Earlier,
     Lifecycle,
     ModelConfig,
     ModelVersion,
@@ -279,21 +283,33 @@ async def test_retires_only_what_exists(publisher: ModelPublisher, model: Path) 
 
 
 async def test_configuration_is_changed_field_by_field(
-    publisher: ModelPublisher, connection: KafkaConnection, topics: Topics
+    publisher: ModelPublisher, connection: KafkaConnection, topics: Topics, model: Path
 ) -> None:
     """Each change builds on the last one in the log, whoever wrote it."""
     assert await publisher.config("ranker") is None
+    await publisher.publish("ranker", 3, model)
     await publisher.configure(ConfigChange(model="ranker", labels={"stable": 3}))
     policy = VersionPolicy(kind=PolicyKind.ALL)
     await publisher.configure(ConfigChange(model="ranker", policy=policy, split={"stable": 1}))
-    expected = ModelConfig(model="ranker", policy=policy, labels={"stable": 3}, split={"stable": 1})
+    first = Earlier(versions=(3,))
+    labelled = replace(first, labels={"stable": 3})
+    expected = ModelConfig(
+        model="ranker",
+        policy=policy,
+        labels={"stable": 3},
+        split={"stable": 1},
+        cohorts=(Cohort(arm="stable", buckets=10_000),),
+        previous=(first, labelled),
+    )
     assert await publisher.config("ranker") == expected
     written = len(await read_control(connection, topics))
     with pytest.raises(InvalidArgument, match="add up to 0"):
         await publisher.configure(ConfigChange(model="ranker", split={"stable": 0}))
     assert len(await read_control(connection, topics)) == written
     await publisher.configure(ModelConfig(model="ranker"))
-    assert await publisher.config("ranker") == ModelConfig(model="ranker")
+    routed = replace(labelled, policy=policy, split={"stable": 1}, cohorts=expected.cohorts)
+    plain = ModelConfig(model="ranker", previous=(first, labelled, routed))
+    assert await publisher.config("ranker") == plain
 
 
 async def test_forgets_versions_and_models(publisher: ModelPublisher, model: Path) -> None:
@@ -303,7 +319,9 @@ async def test_forgets_versions_and_models(publisher: ModelPublisher, model: Pat
     await publisher.configure(ConfigChange(model="ranker", labels={"stable": 1}))
     with pytest.raises(StillPublished):
         await publisher.forget("ranker", 1)
-    await publisher.retire("ranker", 1)
+    with pytest.raises(StillUsed, match=r"in use by its label 'stable': change that"):
+        await publisher.retire("ranker", 1)
+    await publisher.retire("ranker", 1, force=True)
     assert (await publisher.forget("ranker", 1)).keys == ("version/ranker/1",)
     gone = await publisher.forget("ranker", force=True)
     assert gone.keys == ("version/ranker/2", "model/ranker")
@@ -338,6 +356,8 @@ def test_publishes_from_a_program_without_a_loop(
         assert (
             publisher.configure(ConfigChange(model="ranker", labels={"a": 1})).control_offset == 1
         )
-        assert publisher.config("ranker") == ModelConfig(model="ranker", labels={"a": 1})
-        assert publisher.retire("ranker", 1).control_offset == 2
+        config = publisher.config("ranker")
+        assert config
+        assert config.labels == {"a": 1}
+        assert publisher.retire("ranker", 1, force=True).control_offset == 2
         assert publisher.forget("ranker").keys == ("version/ranker/1", "model/ranker")

@@ -6,6 +6,8 @@ from rich.console import Console
 
 from headrace.cli.log_view import changes, difference, render
 from headrace.publisher.history import ControlEntry, ControlRecord
+from headrace.publisher.reconfiguring import unpin
+from headrace.publisher.rollback import roll_back
 from headrace.schemas.errors import Undecodable, WireError
 from headrace.schemas.records import (
     Batching,
@@ -18,6 +20,7 @@ from headrace.schemas.records import (
     config_key,
     version_key,
 )
+from tests.fakes.control_log import LogInMemory
 
 
 def entry(offset: int, key: bytes, record: ControlRecord | WireError | None) -> ControlEntry:
@@ -126,3 +129,16 @@ def test_prints_one_line_per_change() -> None:
         console.print(render(changes(log, "m")))
     assert len(capture.get().splitlines()) == 3
     assert digest not in capture.get()
+
+
+def test_a_rollback_is_told_as_such() -> None:
+    """From what to what; and what came after it is no rollback."""
+    log = LogInMemory()
+    log.version(1)
+    log.version(2)
+    log.take(roll_back(log.known, "m"))
+    log.take(unpin(log.known, "m"))
+    found = changes(log.entries, "m")
+    assert [change.what for change in found[2:]] == ["rolled back", "configured"]
+    assert found[2].details == "2 → 1; policy latest:1 → specific:1"
+    assert found[3].details == "policy specific:1 → latest:1"

@@ -19,13 +19,17 @@ COMMANDS = (
     "forget",
     "history",
     "models",
+    "pin",
+    "plan",
     "predict",
     "publish",
     "quickstart",
     "replay",
     "retire",
+    "rollback",
     "serve",
     "topics",
+    "unpin",
 )
 
 

@@ -15,6 +15,8 @@ LABELS = {"stable": 3, "canary": 4}
         ModelConfig(model="ranker"),
         ModelConfig(model="ranker", labels=LABELS, split={"stable": 95, "canary": 5}),
         ModelConfig(model="ranker", labels=LABELS, split={"stable": 1, "canary": 0, "17": 4}),
+        ModelConfig(model="ranker", labels=LABELS, split={"stable": 1, "canary": 9_999}),
+        ModelConfig(model="ranker", split={"other": 1, "other@stable": 1, "ranker@3": 1}),
         ModelConfig(model="ranker", policy=VersionPolicy(kind=PolicyKind.ALL)),
         ModelConfig(model="ranker", batching=Batching(max_rows=8, allowed_rows=(1, 8)), replicas=2),
         ModelConfig(
@@ -24,7 +26,7 @@ LABELS = {"stable": 3, "canary": 4}
     ],
 )
 def test_takes_what_makes_sense(config: ModelConfig) -> None:
-    """Arms are labels of this configuration, or version numbers."""
+    """Whether the versions, labels and models are there, is not looked at here."""
     check(config)
 
 
@@ -48,9 +50,12 @@ def test_takes_what_makes_sense(config: ModelConfig) -> None:
         (ModelConfig(model="m", labels=LABELS, split={"stable": -1}), "weight -1 of 'stable'"),
         (ModelConfig(model="m", labels=LABELS, split={"stable": 2**31}), "weight 2147483648"),
         (ModelConfig(model="m", labels=LABELS, split={"stable": 0, "canary": 0}), "add up to 0"),
-        (ModelConfig(model="m", split={"stable": 1}), "arm 'stable' is neither.*labels are none"),
-        (ModelConfig(model="m", split={"007": 1}), "arm '007' is neither"),
-        (ModelConfig(model="m", split={str(MAX_VERSION + 1): 1}), "is neither"),
+        (ModelConfig(model="m", split={"a b": 1}), "arm 'a b' is neither.*can it be a model"),
+        (ModelConfig(model="m", split={"other@": 1}), "names nothing behind '@'"),
+        (
+            ModelConfig(model="m", labels=LABELS, split={"stable": 1, "canary": 10_000}),
+            "weight 1 of 'stable' is less than 1 in 10000 of all weights",
+        ),
         (ModelConfig(model="m", split={"9" * 5000: 1}), "is neither"),
         (ModelConfig(model="m", split={"٣": 1}), "is neither"),
         (ModelConfig(model="m", batching=Batching(max_rows=0)), "max batch rows 0"),

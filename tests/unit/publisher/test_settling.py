@@ -8,6 +8,9 @@ from headrace.publisher.settling import (
     Event,
     Verdict,
     Wait,
+    Wanted,
+    behind,
+    configured,
     judge,
     published,
     retired,
@@ -129,6 +132,13 @@ def test_fails_when_nodes_will_not_serve(
         published(fleet_of(**nodes), EVENT, wait, now_ms=0)
 
 
+def test_a_pinned_model_is_to_be_let_go() -> None:
+    """Where a higher number would change nothing, the words do not advise it."""
+    pinned = Event(model="ranker", version=3, offset=10, policy="specific:2")
+    with pytest.raises(NotWanted, match=r"specific:2.*let new versions in with 'headrace unpin"):
+        published(fleet_of(a=UNWANTED), pinned, "fleet", now_ms=0)
+
+
 def test_dead_nodes_do_not_count() -> None:
     """A node that went silent neither serves nor holds the wait up."""
     fleet = fleet_of(dead=BEHIND)
@@ -168,3 +178,51 @@ def test_retired_when_no_node_holds_the_version(
 ) -> None:
     """Every live node must have applied the event and ended the version, or never had it."""
     assert retired(fleet_of(**nodes), EVENT, now_ms=0) == released_by
+
+
+CONFIGURED = Wanted(model="ranker", versions=(3,), offset=10)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "applied_by"),
+    [
+        ({}, None),
+        ({"a": (10, (S.AVAILABLE, 4, None))}, ["a"]),
+        ({"a": (9, (S.AVAILABLE, 4, None))}, None),
+        ({"a": (9, (S.END, 4, "failed long ago"))}, None),
+        ({"a": (10, (S.LOADING, 4, "attempt failed"))}, None),
+        # What was being let go comes back once it has ended.
+        ({"a": (10, (S.UNLOADING, 4, None))}, None),
+        ({"a": (10, (S.END, 4, None))}, None),
+        ({"a": (10, None)}, None),
+        ({"a": (10, (S.AVAILABLE, 4, None)), "b": (9, (S.AVAILABLE, 4, None))}, None),
+        ({"a": (10, (S.AVAILABLE, 4, None)), "b": (11, (S.AVAILABLE, 4, None))}, ["a", "b"]),
+    ],
+)
+def test_configured_when_every_node_follows_and_serves(
+    nodes: dict[str, tuple[int, Row]], applied_by: list[str] | None
+) -> None:
+    """Each live node has applied the event and has all wanted versions AVAILABLE."""
+    assert configured(fleet_of(**nodes), CONFIGURED, now_ms=0) == applied_by
+
+
+def test_an_alias_is_configured_when_every_node_has_applied_it() -> None:
+    """It has no versions to wait for."""
+    alias = Wanted(model="alias", versions=(), offset=10)
+    assert configured(fleet_of(a=(10, None), b=(9, None)), alias, now_ms=0) is None
+    assert configured(fleet_of(a=(10, None), b=(10, None)), alias, now_ms=0) == ["a", "b"]
+
+
+def test_a_configuration_fails_when_a_node_cannot_load_what_it_wants() -> None:
+    """Also when it could not long ago: only a new event makes a node try again."""
+    with pytest.raises(RefusedByNode, match=r"node b could not load version 3 .*no such op"):
+        configured(fleet_of(a=SERVING, b=(10, (S.END, 4, "no such op"))), CONFIGURED, now_ms=0)
+
+
+def test_behind_names_each_node_and_version_that_is_missing() -> None:
+    """The words of a timeout say who is where."""
+    fleet = fleet_of(a=SERVING, b=(9, None), c=(10, (S.UNLOADING, 4, None)), d=(10, None))
+    assert behind(fleet, CONFIGURED, now_ms=0) == (
+        "node b: has not applied the event yet (it is at offset 9); "
+        "node c: version 3 is UNLOADING; node d: version 3 is not there"
+    )

@@ -14,9 +14,12 @@ from headrace.cli.options import (
     AsJson,
     BootstrapServers,
     NoCreateTopics,
+    Timeout,
+    WaitFleet,
 )
 
 if TYPE_CHECKING:
+    from headrace.publisher.events import Configured
     from headrace.schemas.records import Batching, ModelConfig, VersionPolicy
 
 _Policy = Annotated[
@@ -34,8 +37,9 @@ _Split = Annotated[
     str | None,
     typer.Option(
         "--split",
-        metavar="ARM=WEIGHT,…|none",
-        help="Share requests that name neither version nor label among labels or versions.",
+        metavar="ARM=WEIGHT,…|ARM=N%,…|none",
+        help="Share requests that name neither version nor label among labels, versions or other "
+        "models (LABEL, VERSION, MODEL, MODEL@LABEL, MODEL@VERSION). Percentages add up to 100.",
     ),
 ]
 _MaxBatchRows = Annotated[
@@ -100,6 +104,8 @@ def config(
     batching_parameters_file: _ParametersFile = None,
     replicas: _Replicas = None,
     preserving: _Preserving = None,
+    wait: WaitFleet = None,
+    timeout: Timeout = 60.0,
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
@@ -108,12 +114,12 @@ def config(
 
     Without any, show the configuration that the log holds.
     """
-    from headrace.cli.outcome import outcome, run
+    from headrace.cli.outcome import run
+    from headrace.cli.publish_progress import shown
+    from headrace.cli.rollout_view import open_publisher
+    from headrace.cli.shares import parse_split
     from headrace.publisher.configuration import ConfigChange
-    from headrace.publisher.connection import KafkaConnection
-    from headrace.publisher.models import ModelPublisher
     from headrace.schemas.records import LargeRequests, ModelConfig, Preserving
-    from headrace.schemas.topics import Topics
 
     change = ConfigChange(
         model=model,
@@ -121,7 +127,7 @@ def config(
         preserving=None if preserving is None else Preserving(preserving.upper()),
         labels=_numbers(label or [], "--label"),
         unlabel=tuple(unlabel or ()),
-        split=None if split is None else _split(split),
+        split=None if split is None else parse_split(split),
         batching=None if batching_parameters_file is None else _foreign(batching_parameters_file),
         max_batch_rows=max_batch_rows,
         batch_timeout_micros=batch_timeout_micros,
@@ -130,18 +136,19 @@ def config(
         large_requests=large_requests and LargeRequests(_LARGE_REQUESTS[large_requests]),
         replicas=replicas,
     )
-    with outcome():
-        publisher = ModelPublisher(
-            KafkaConnection.from_environment(bootstrap_servers),
-            create_topics=not no_create_topics,
-            topics=Topics.from_environment(),
-        )
+    publisher = open_publisher(bootstrap_servers, create_topics=not no_create_topics)
     if change == ConfigChange(model=model):
         found = run(publisher.config(model))
         _show(found or ModelConfig(model=model), None, as_json=as_json)
         return
-    configured = run(publisher.configure(change))
-    _show(configured.config, configured.control_offset, as_json=as_json)
+
+    async def work() -> Configured:
+        with shown() as on_progress:
+            return await publisher.configure(
+                change, wait=wait, timeout=timeout, on_progress=on_progress
+            )
+
+    _show((done := run(work())).config, done, as_json=as_json)
 
 
 def _policy(text: str) -> VersionPolicy:
@@ -181,10 +188,6 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in text.split(","))
 
 
-def _split(text: str) -> dict[str, int]:
-    return {} if text == "none" else _numbers(text.split(","), "--split")
-
-
 def _numbers(pairs: list[str], option: str) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for pair in pairs:
@@ -197,7 +200,8 @@ def _numbers(pairs: list[str], option: str) -> dict[str, int]:
     return numbers
 
 
-def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> None:
+def _show(config: ModelConfig, written: Configured | None, *, as_json: bool) -> None:
+    from headrace.cli.shares import arm_rows
     from headrace.publisher.configuration import policy_words
 
     batching = config.batching
@@ -214,13 +218,21 @@ def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> 
         "large_requests": batching.large_requests.lower(),
         "replicas": config.replicas,
     }
+    arms = arm_rows(config)
     if as_json:
-        typer.echo(json.dumps({**shown, "control_offset": control_offset}))
+        offset = written and written.control_offset
+        extra = {"arms": [arm.as_json() for arm in arms], "control_offset": offset}
+        applied = {"applied_by": list(written.applied_by)} if written else {}
+        typer.echo(json.dumps({**shown, **extra, **applied}))
         return
     for name, value in shown.items():
         typer.echo(f"{name.replace('_', ' ')}: {_words(value)}")
-    if control_offset is not None:
-        typer.echo(f"written at offset {control_offset}")
+        if name == "split":
+            for arm in arms:
+                typer.echo(f"  {arm.arm}: {arm.share_percent:g} % → {arm.leads_to}")
+    if written is not None:
+        applied_by = f", applied by {', '.join(written.applied_by)}" if written.applied_by else ""
+        typer.echo(f"written at offset {written.control_offset}{applied_by}")
 
 
 def _words(value: _Shown) -> str:

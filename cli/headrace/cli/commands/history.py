@@ -30,7 +30,7 @@ def history(
     has overwritten disappears after a while.
 
     With `--json`: a list of objects with offset, time, what (published, retired, forgotten,
-    configured, unreadable), version, details, platform, digest and publisher.
+    configured, rolled back, unreadable), version, details, platform, digest and publisher.
     """
 
     async def work() -> list[Change]:

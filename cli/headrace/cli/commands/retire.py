@@ -24,12 +24,16 @@ _Wait = Annotated[
     Literal["fleet"] | None,
     typer.Option("--wait", help="Return once no live node holds the version any more."),
 ]
+_Force = Annotated[
+    bool, typer.Option("--force", help="Also what a label, a policy or a split still names.")
+]
 
 
 def retire(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     version: Annotated[int, typer.Argument(help="The version's number.")],
     *,
+    force: _Force = False,
     wait: _Wait = None,
     timeout: Timeout = 60.0,
     as_json: AsJson = False,
@@ -49,7 +53,7 @@ def retire(
     async def work(publisher: ModelPublisher) -> Retired:
         with shown() as on_progress:
             return await publisher.retire(
-                model, version, wait=wait, timeout=timeout, on_progress=on_progress
+                model, version, force=force, wait=wait, timeout=timeout, on_progress=on_progress
             )
 
     with outcome():

@@ -16,6 +16,7 @@ from headrace.consumer.core.plan import Plan, PlannedModel
 from headrace.consumer.core.repository import ModelWish
 from headrace.publisher import configuration
 from headrace.publisher.known import Known
+from headrace.publisher.references import check_lost_labels
 from headrace.schemas.records import Lifecycle, ModelConfig, PolicyKind, VersionPolicy
 
 PLATFORMS: Final = ("tensorflow",)
@@ -76,7 +77,9 @@ def check(wishes: Sequence[ModelWish], plan: Plan) -> None:
                     f"Illegal to change a model's platform. For model {wish.name} platform was "
                     f"{platform} and new platform requested is {wish.platform}: unload it first"
                 )
-        configuration.check(_config(wish, model))
+        config = _config(wish, model, wish.policy.versions)
+        configuration.check(config)
+        check_lost_labels(config, model.config or config, _known(plan))
 
 
 def pick(wish: ModelWish, numbers: Collection[int], plan: Plan) -> list[int]:
@@ -149,7 +152,8 @@ def _of_model(
     there = published(model)
     fresh = _missing(model, coming, there)
     _check_labels(wish, coming.keys() | (there & serving))
-    before, after = model.config or ModelConfig(model=wish.name), _config(wish, model)
+    before = model.config or ModelConfig(model=wish.name)
+    after = _config(wish, model, there | coming.keys())
     surplus = _surplus(after, coming.keys(), there)
     publish = [Publish(wish.name, number, coming[number].folder) for number in fresh]
     configure = [after] if after != before else []
@@ -171,8 +175,7 @@ def published(model: PlannedModel) -> frozenset[int]:
 
 def _missing(model: PlannedModel, coming: Mapping[int, Offer], there: Collection[int]) -> list[int]:
     """Return the numbers that are to be published, the highest first."""
-    records = {number: version.record for number, version in model.versions.items()}
-    known = Known(versions={model.name: records}, configs={}, next_offset=0)
+    known = _known(Plan(models={model.name: model}))
     for number in coming:
         configuration.check_number(number, f"model {model.name!r}: ")
         known.number(model.name, number, coming[number].digest)
@@ -189,11 +192,27 @@ def _check_labels(wish: ModelWish, usable: Collection[int]) -> None:
             )
 
 
-def _config(wish: ModelWish, model: PlannedModel) -> ModelConfig:
-    """Return the model's configuration with the wished policy and labels."""
+def _config(wish: ModelWish, model: PlannedModel, usable: Collection[int]) -> ModelConfig:
+    """Return the model's configuration with the wished policy and labels.
+
+    As in TensorFlow Serving, a policy may name versions that are not there; here it is written
+    without them.
+    """
     config = model.config or ModelConfig(model=wish.name)
-    policy = config.policy if _means(config.policy) == _means(wish.policy) else wish.policy
+    versions = tuple(number for number in wish.policy.versions if number in usable)
+    policy = replace(wish.policy, versions=versions)
+    policy = config.policy if _means(config.policy) == _means(policy) else policy
     return replace(config, policy=policy, labels=dict(wish.labels))
+
+
+def _known(plan: Plan) -> Known:
+    """Return what the log says, for the checks of the publisher."""
+    versions = {
+        name: {number: version.record for number, version in model.versions.items()}
+        for name, model in plan.models.items()
+    }
+    configs = {name: model.config for name, model in plan.models.items() if model.config}
+    return Known(versions=versions, configs=configs, next_offset=plan.offset + 1)
 
 
 def _means(policy: VersionPolicy) -> tuple[PolicyKind, frozenset[int]]:

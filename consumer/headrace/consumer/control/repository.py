@@ -122,7 +122,9 @@ class LogRepository:
             case Republish(model, version):
                 return await self._publisher.republish(model, version)
             case Retire(model, version):
-                return (await self._publisher.retire(model, version)).control_offset
+                # Whoever orders a node says what is served; labels and policy have no say in it.
+                retired = await self._publisher.retire(model, version, force=True)
+                return retired.control_offset
             case ModelConfig():
                 return (await self._publisher.configure(change)).control_offset
 

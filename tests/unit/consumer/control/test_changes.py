@@ -226,7 +226,7 @@ def test_wishes_are_checked_by_themselves() -> None:
         ([wish(), wish()], Plan(), "Illegal to list model m multiple times"),
         ([ModelWish(name="m", base_path="/", platform="caffe")], Plan(), "'caffe'"),
         ([wish()], planned(foreign), "For model m platform was onnx"),
-        ([wish()], planned(split), "split arm 'stable'"),
+        ([wish()], planned(split), "label 'stable' is still arm 'stable'"),
         ([wish(labels={"1": 1})], Plan(), "label '1' is not allowed"),
         ([wish(specific())], Plan(), "names no version"),
         ([wish(name="")], Plan(), "model name '' is not allowed"),

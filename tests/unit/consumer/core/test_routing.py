@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from headrace.consumer.core.routing import Split, split_of
+from headrace.schemas.cohorts import allocate
 from headrace.schemas.records import ModelConfig, Route
 
 
@@ -67,3 +69,19 @@ def test_experiments_do_not_share_their_cohorts() -> None:
 def test_arms_stand_for_labels_versions_and_models(arm: str, route: Route | None) -> None:
     """What makes no sense stands for nothing, and harms no other arm."""
     assert Split(ModelConfig(model="m", labels={"stable": 1}, split={arm: 1})).route(arm) == route
+
+
+def test_a_key_moves_only_if_the_share_of_its_arm_shrank() -> None:
+    """100,000 keys before and after a change of weights: those that move come from one arm."""
+    before = ModelConfig(model="m", split={"a": 50, "b": 30, "c": 20})
+    before = replace(before, cohorts=allocate(before.split))
+    after = replace(before, split={"a": 35, "b": 40, "c": 25})
+    after = replace(after, cohorts=allocate(after.split, before.cohorts))
+    old, new = Split(before), Split(after)
+    keys = [str(key).encode() for key in range(100_000)]
+    moved = Counter(
+        (was, now) for key in keys if (was := old.choose(key)) != (now := new.choose(key))
+    )
+    assert {was for was, _ in moved} == {"a"}
+    assert moved[("a", "b")] / 100_000 == pytest.approx(0.10, abs=0.01)
+    assert moved[("a", "c")] / 100_000 == pytest.approx(0.05, abs=0.01)
