@@ -20,6 +20,7 @@ from headrace.schemas.records import (
     Lifecycle,
     ModelConfig,
     ModelVersion,
+    Validation,
     config_key,
     version_key,
 )
@@ -95,12 +96,27 @@ def _version_change(entry: ControlEntry, number: bytes) -> Change:
         offset=entry.offset,
         timestamp_ms=entry.timestamp_ms,
         what="retired" if is_retired else "published",
-        details="" if is_retired else record.uri,
+        details="" if is_retired else _published(record),
         version=record.version,
         platform=record.platform,
         digest=record.digest,
         publisher=record.publisher,
     )
+
+
+def _published(record: ModelVersion) -> str:
+    return "; ".join(filter(None, (record.uri, validation_words(record.validation))))
+
+
+def validation_words(validation: Validation | None) -> str:
+    """Return in words what was checked of a version; nothing when nothing was."""
+    if validation is None:
+        return ""
+    words = [f"{validation.examples} examples passed"] if validation.examples else []
+    if validation.compared_with is not None:
+        fits = "compatible" if validation.is_compatible else "not compatible"
+        words.append(f"{fits} with version {validation.compared_with}")
+    return ", ".join(words)
 
 
 def _config_change(entry: ControlEntry, before: ModelConfig) -> Change:

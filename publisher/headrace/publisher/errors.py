@@ -13,6 +13,10 @@ PublisherError
 │   ├── VersionConflict  the version number is taken by other bytes
 │   ├── UnknownVersion   there is no such version to retire or forget
 │   └── StillPublished   the version is published, so its record is not forgotten
+├── ValidationError      a version that was checked before it was published, and refused
+│   ├── Incompatible     callers of the version that is serving may fail with it
+│   ├── ExamplesFailed   it did not answer its examples as it should
+│   └── ExamplesNotRun   its examples cannot be run on this machine
 ├── UnknownLetter        there is no such dead letter, or not enough of it is left
 ├── NotServed            the event is in the log, and the fleet will not serve the version
 │   ├── RefusedByNode    a node tried and failed
@@ -24,6 +28,8 @@ Every message says what was wrong, what was expected and what to do, in one line
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class PublisherError(Exception):
@@ -83,6 +89,29 @@ class UnknownVersion(LogConflict):
 
 class StillPublished(LogConflict):
     """The record of a published version is not forgotten without force."""
+
+
+class ValidationError(PublisherError):
+    """A version was checked before it was published, and refused: nothing was written.
+
+    `faults` say one by one what was wrong.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class Incompatible(ValidationError):
+    """Callers of the version that is serving may fail with the new one."""
+
+
+class ExamplesFailed(ValidationError):
+    """The version did not load, did not answer in time, or answered otherwise than expected."""
+
+
+class ExamplesNotRun(ValidationError):
+    """The examples cannot be run on this machine, so that nothing is known of the version."""
 
 
 class UnknownLetter(PublisherError):

@@ -1,7 +1,7 @@
 """Publishes model versions and their configuration as events on the control log.
 
-Owns the order of a publication: look the model over, check the log, store the bytes, append the
-event, wait for the fleet. Each step is a module of its own.
+Owns the order of a publication: look the model over, check the log, try the model, store the bytes,
+append the event, wait for the fleet. Each step is a module of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Literal, Self
@@ -21,11 +21,20 @@ from headrace.publisher.configuration import ConfigChange
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.control_log import ControlLog
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
+from headrace.publisher.interface import bounded
 from headrace.publisher.known import Known, check_alone
 from headrace.publisher.progress import Appended, OnProgress, Stored, ignore, in_thread
 from headrace.publisher.settling import Event, Wait
+from headrace.publisher.validation import Checks
 from headrace.publisher.waiting import FleetWait
-from headrace.schemas.records import Lifecycle, ModelConfig, ModelVersion, config_key, version_key
+from headrace.schemas.records import (
+    Lifecycle,
+    ModelConfig,
+    ModelVersion,
+    Tolerance,
+    config_key,
+    version_key,
+)
 from headrace.schemas.topics import Topics
 
 
@@ -73,6 +82,10 @@ class ModelPublisher:
         wait: Wait | None = None,
         timeout: float = 60.0,
         metadata: Mapping[str, str] | None = None,
+        examples: str | os.PathLike[str] | None = None,
+        tolerances: Mapping[str, Tolerance] | None = None,
+        allow_incompatible: bool = False,
+        validation_timeout: float = 300.0,
         on_progress: OnProgress = ignore,
     ) -> Published:
         """Publish the model at `path` as a version of `model`.
@@ -91,11 +104,17 @@ class ModelPublisher:
             timeout: seconds for the event, and again for the wait; hashing and storing take
                 what they take.
             metadata: free text that travels with the version.
+            examples: a file of requests, and what they should be answered; the version is asked
+                them in a process of its own before anything is stored (`headrace[serving]`).
+            tolerances: how far outputs may be off, by name; "" stands for all others.
+            allow_incompatible: publish also what callers of the version that serves cannot call.
+            validation_timeout: seconds for loading the version and asking it the examples.
             on_progress: told what happens, on the event loop.
 
         Raises:
             InvalidArgument: name, version or model cannot be; nothing was written.
             VersionConflict: the number is taken by other bytes.
+            Incompatible, ExamplesFailed, ExamplesNotRun: it was checked, and nothing was written.
             StoreError: the artefact store cannot be written.
             BrokerUnreachable, BrokerRefused, TopicMismatch: the event is not in the log.
             OutcomeUnknown: the event may or may not be in the log.
@@ -106,15 +125,25 @@ class ModelPublisher:
         configuration.check_name(model)
         if version is not None:
             configuration.check_number(version)
+        checks = await Checks.of(
+            examples, tolerances, validation_timeout, allow_incompatible=allow_incompatible
+        )
         artifact = await examine(path, platform, on_progress)
-        # Asked before the bytes are copied, and again before the event is written.
-        Known.of(await self._log.read()).number(model, version, artifact.manifest.digest)
+        wish = _wish(model, artifact, self._name, metadata or {})
+
+        def judged(known: Known) -> ModelVersion:
+            numbered = replace(wish, version=known.number(model, version, wish.digest))
+            versions, config = known.versions.get(model, {}), known.configs.get(model)
+            return checks.judge(numbered, artifact.interface, versions, config)
+
+        # Asked before the bytes are tried and copied, and again before the event is written.
+        judged(Known.of(await self._log.read()))
+        await checks.run(model, artifact, on_progress)
         uri = await in_thread(
             partial(artifact.put, self._store),
             lambda done, total: on_progress(Stored(done_bytes=done, total_bytes=total)),
         )
-        wish = _wish(model, artifact, uri, self._name, metadata or {})
-        record, event = await self._announce(wish, version, timeout)
+        record, event = await self._announce(lambda known: replace(judged(known), uri=uri), timeout)
         on_progress(Appended(control_offset=event.offset))
         served_by = (
             () if wait is None else await self._wait(event, timeout, on_progress).published(wait)
@@ -127,6 +156,7 @@ class ModelPublisher:
             uri=uri,
             control_offset=event.offset,
             served_by=served_by,
+            validation=record.validation,
         )
 
     async def retire(
@@ -230,11 +260,11 @@ class ModelPublisher:
             return await self._log.append(version_key(model, version), record, timeout)
 
     async def _announce(
-        self, wish: ModelVersion, version: int | None, timeout: float
+        self, decide: Callable[[Known], ModelVersion], timeout: float
     ) -> tuple[ModelVersion, Event]:
         async with self._appending:
             known = Known.of(await self._log.read())
-            record = replace(wish, version=known.number(wish.model, version, wish.digest))
+            record = decide(known)
             key = version_key(record.model, record.version)
             offset = await self._log.append(key, record, timeout)
             if offset != known.next_offset:
@@ -249,18 +279,22 @@ class ModelPublisher:
 
 
 def _wish(
-    model: str, artifact: Artifact, uri: str, publisher: str, metadata: Mapping[str, str]
+    model: str, artifact: Artifact, publisher: str, metadata: Mapping[str, str]
 ) -> ModelVersion:
-    """Return the event of an artefact; its number is settled last, under the log's eye."""
+    """Return the event of an artefact that is not stored yet.
+
+    Its number is settled last, under the log's eye.
+    """
     return ModelVersion(
         model=model,
         version=1,
         platform=artifact.platform,
-        uri=uri,
+        uri="",
         digest=artifact.manifest.digest,
         size_bytes=artifact.manifest.size_bytes,
         signatures=artifact.signatures,
         publisher=publisher,
         created_at_ms=time.time_ns() // 1_000_000,
         metadata=dict(metadata),
+        interface=bounded(artifact.interface),
     )
