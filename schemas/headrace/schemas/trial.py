@@ -95,7 +95,8 @@ class Report:
         """
         try:
             fields = json.loads(line)
-            verdict = fields.pop("verdict")
-            return cls(**fields, verdict=None if verdict is None else Verdict(verdict))
+            verdict, faults = fields.pop("verdict"), tuple(fields.pop("faults"))
+            told = None if verdict is None else Verdict(verdict)
+            return cls(**fields, verdict=told, faults=faults)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a report of a trial: {line[:200]!r}") from error
