@@ -112,7 +112,8 @@ def validation_words(validation: Validation | None) -> str:
     """Return in words what was checked of a version; nothing when nothing was."""
     if validation is None:
         return ""
-    words = [f"{validation.examples} examples passed"] if validation.examples else []
+    count = validation.examples
+    words = [f"{count} example{'s' if count > 1 else ''} passed"] if count else []
     if validation.compared_with is not None:
         fits = "compatible" if validation.is_compatible else "not compatible"
         words.append(f"{fits} with version {validation.compared_with}")

@@ -29,6 +29,7 @@ def topics(topic_prefix: str) -> Topics:
         requests=f"{topic_prefix}requests",
         responses=f"{topic_prefix}responses",
         dead_letters=f"{topic_prefix}dead-letters",
+        shadow=f"{topic_prefix}shadow",
     )
 
 

@@ -150,8 +150,11 @@ def _show(published: Published, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(published)))
         return
+    from headrace.cli.log_view import validation_words
+
+    checked = validation_words(published.validation)
     served = f", served by {', '.join(published.served_by)}" if published.served_by else ""
     typer.echo(
         f"published {published.model} version {published.version} "
-        f"at offset {published.control_offset}{served}"
+        f"at offset {published.control_offset}{f', {checked}' if checked else ''}{served}"
     )
