@@ -15,13 +15,13 @@ from functools import partial
 from typing import Literal, Self
 
 from headrace.publisher import configuration
-from headrace.publisher.artifact import Artifact, examine
+from headrace.publisher.artifact import examine
 from headrace.publisher.authorship import user_at_host
+from headrace.publisher.candidate import Candidate
 from headrace.publisher.configuration import ConfigChange
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.control_log import ControlLog
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
-from headrace.publisher.interface import bounded
 from headrace.publisher.known import Known, check_alone
 from headrace.publisher.progress import Appended, OnProgress, Stored, ignore, in_thread
 from headrace.publisher.settling import Event, Wait
@@ -129,21 +129,22 @@ class ModelPublisher:
             examples, tolerances, validation_timeout, allow_incompatible=allow_incompatible
         )
         artifact = await examine(path, platform, on_progress)
-        wish = _wish(model, artifact, self._name, metadata or {})
-
-        def judged(known: Known) -> ModelVersion:
-            numbered = replace(wish, version=known.number(model, version, wish.digest))
-            versions, config = known.versions.get(model, {}), known.configs.get(model)
-            return checks.judge(numbered, artifact.interface, versions, config)
-
+        candidate = Candidate(
+            model=model,
+            version=version,
+            artifact=artifact,
+            checks=checks,
+            publisher=self._name,
+            metadata=metadata or {},
+        )
         # Asked before the bytes are tried and copied, and again before the event is written.
-        judged(Known.of(await self._log.read()))
+        candidate.event(Known.of(await self._log.read()))
         await checks.run(model, artifact, on_progress)
         uri = await in_thread(
             partial(artifact.put, self._store),
             lambda done, total: on_progress(Stored(done_bytes=done, total_bytes=total)),
         )
-        record, event = await self._announce(lambda known: replace(judged(known), uri=uri), timeout)
+        record, event = await self._announce(lambda known: candidate.event(known, uri), timeout)
         on_progress(Appended(control_offset=event.offset))
         served_by = (
             () if wait is None else await self._wait(event, timeout, on_progress).published(wait)
@@ -260,11 +261,11 @@ class ModelPublisher:
             return await self._log.append(version_key(model, version), record, timeout)
 
     async def _announce(
-        self, decide: Callable[[Known], ModelVersion], timeout: float
+        self, event_for: Callable[[Known], ModelVersion], timeout: float
     ) -> tuple[ModelVersion, Event]:
         async with self._appending:
             known = Known.of(await self._log.read())
-            record = decide(known)
+            record = event_for(known)
             key = version_key(record.model, record.version)
             offset = await self._log.append(key, record, timeout)
             if offset != known.next_offset:
@@ -276,25 +277,3 @@ class ModelPublisher:
     def _wait(self, event: Event, timeout: float, on_progress: OnProgress) -> FleetWait:
         deadline = time.monotonic() + timeout
         return FleetWait(self._connection, self._topics, event, deadline, on_progress)
-
-
-def _wish(
-    model: str, artifact: Artifact, publisher: str, metadata: Mapping[str, str]
-) -> ModelVersion:
-    """Return the event of an artefact that is not stored yet.
-
-    Its number is settled last, under the log's eye.
-    """
-    return ModelVersion(
-        model=model,
-        version=1,
-        platform=artifact.platform,
-        uri="",
-        digest=artifact.manifest.digest,
-        size_bytes=artifact.manifest.size_bytes,
-        signatures=artifact.signatures,
-        publisher=publisher,
-        created_at_ms=time.time_ns() // 1_000_000,
-        metadata=dict(metadata),
-        interface=bounded(artifact.interface),
-    )

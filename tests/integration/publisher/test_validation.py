@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from textwrap import dedent, indent
@@ -33,6 +34,7 @@ from tests.models import model
 from tests.onnx_models import write_onnx
 from tests.python_models import VECTOR, write_python
 
+PAGE = (Path(__file__).parents[3] / "docs/validation.md").read_text()
 HALVES: Mapping[str, object] = {"inputs": {"x": [[1.0], [2.0]]}, "outputs": {"y": [[2.5], [3.0]]}}
 FINITE: Mapping[str, object] = {"inputs": {"x": [[7]]}}
 LOOSE = {"": Tolerance(absolute=0.01)}
@@ -68,7 +70,7 @@ def stored_in(folder: Path) -> set[Path]:
 @asynccontextmanager
 async def nothing_written(
     connection: KafkaConnection, topics: Topics, tmp_path: Path
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None, None]:
     """Expect the block to leave the log and the store as they were."""
     await ensure_topics(connection, specs(topics))
     before, stored = await read_control(connection, topics), stored_in(tmp_path)
@@ -166,6 +168,17 @@ async def test_an_onnx_model_is_tried_by_its_own_platform(
     examples = written(tmp_path, {**FINITE, "outputs": {"y": 5.5}})
     with pytest.raises(ExamplesFailed, match=r"line 1: output 'y' has shape \[1, 1\], expected"):
         await publisher.publish("m", 2, folder, examples=examples, tolerances=LOOSE)
+
+
+async def test_the_examples_of_the_page_are_examples(
+    publisher: ModelPublisher, tmp_path: Path
+) -> None:
+    """Of docs/validation.md, asked of the model that it speaks of."""
+    (block,) = re.findall(r"```jsonl\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "examples.jsonl").write_text(block)
+    folder = write_onnx("half_plus_two", tmp_path / "onnx")
+    published = await publisher.publish("m", 1, folder, examples=tmp_path / "examples.jsonl")
+    assert published.validation == Validation(examples=3)
 
 
 async def test_a_model_that_answers_with_no_number_is_refused(

@@ -27,6 +27,7 @@ from headrace.schemas.trial import Example, Report, Trial, Verdict
 
 MAX_FAULTS: Final = 5
 """How many faults are told in words."""
+_MAX_WORDS: Final = 1000
 
 # A candidate has no number yet.
 _VERSION: Final = 0
@@ -109,7 +110,7 @@ async def _ask_all(
         found = await _ask(servable, expectations, example)
         failed += bool(found)
         if found and len(faults) < MAX_FAULTS:
-            faults.append(f"line {example.line}: {', '.join(found)}")
+            faults.append(f"line {example.line}: {', '.join(found)}"[:_MAX_WORDS])
         tell(Report(done=done))
     verdict = Verdict.FAILED if failed else Verdict.PASSED
     return Report(done=len(trial.examples), verdict=verdict, failed=failed, faults=faults)
