@@ -17,12 +17,10 @@ from headrace.schemas.trial import Report, Trial, Verdict
 
 def main() -> int:
     """Try the candidate and return the exit code: 0 when there was a verdict."""
-    # What models print, and what a library writes to descriptor 1, is no report.
-    reports = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
 
     def tell(report: Report) -> None:
-        reports.write(report.encode())
+        sys.stdout.buffer.write(report.encode())
+        sys.stdout.buffer.flush()
 
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
