@@ -52,7 +52,7 @@ async def _settle(site: Site) -> None:
                 await publisher.publish(name, version, model(built), wait="fleet")
             await publisher.retire(name, 4, force=True, wait="fleet")
         for version, built in ((1, "half_plus_two"), (2, "badly_warmed")):
-            await publisher.publish("broken", version, model(built))
+            await publisher.publish("broken", version, model(built), allow_incompatible=True)
         for name in ("busy", "crowded"):
             await publisher.publish(name, 1, model("sleepy"), wait="fleet")
 
@@ -60,11 +60,11 @@ async def _settle(site: Site) -> None:
 async def _stall(site: Site, doors: Doors) -> None:
     """Bring about versions that load for ever, and those that wait behind."""
     async with site.publisher() as publisher:
-        await publisher.publish("m_tf1", 2, model("stalled"))
+        await publisher.publish("m_tf1", 2, model("stalled"), allow_incompatible=True)
         doors.log.event("version.load_begun", model="m_tf1", version=2)
-        await publisher.publish("m_tf2", 2, model("stalled"))
+        await publisher.publish("m_tf2", 2, model("stalled"), allow_incompatible=True)
         doors.log.event("version.load_begun", model="m_tf2", version=2)
-        await publisher.publish("m_tf1", 3, model("half_plus_two"))
+        await publisher.publish("m_tf1", 3, model("half_plus_two"), allow_incompatible=True)
         doors.log.event("version.accepted", model="m_tf1", version=3)
         await publisher.publish("first", 1, model("half_plus_two"))
         doors.log.event("version.accepted", model="first", version=1)

@@ -210,7 +210,7 @@ async def test_version_that_cannot_load_leaves_the_old_one_serving(
     ):
         await publisher.publish("m", 1, model("half_plus_two"), wait="fleet")
         with pytest.raises(RefusedByNode, match=words):
-            await publisher.publish("m", 2, model(broken), wait="fleet")
+            await publisher.publish("m", 2, model(broken), wait="fleet", allow_incompatible=True)
         assert (await client.predict("m", X))[1] == 1
 
 
@@ -262,7 +262,7 @@ async def test_version_that_keeps_crashing_gives_way_to_the_last_good_one(site: 
     """When three workers in a row answered nothing, the version before is loaded again."""
     async with deployment(site) as (node, publisher), grpc_client(node) as client:
         await publisher.publish("m", 1, model("half_plus_two"), wait="fleet")
-        await publisher.publish("m", 2, model("brittle"), wait="fleet")
+        await publisher.publish("m", 2, model("brittle"), wait="fleet", allow_incompatible=True)
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError):
                 await client.predict("m", {"x": [13.0]})

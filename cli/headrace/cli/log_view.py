@@ -23,6 +23,7 @@ from headrace.schemas.records import (
     Lifecycle,
     ModelConfig,
     ModelVersion,
+    Validation,
     config_key,
     version_key,
 )
@@ -101,12 +102,28 @@ def _version_change(entry: ControlEntry, number: bytes) -> Change:
         offset=entry.offset,
         timestamp_ms=entry.timestamp_ms,
         what="retired" if is_retired else "published",
-        details="" if is_retired else record.uri,
+        details="" if is_retired else _published(record),
         version=record.version,
         platform=record.platform,
         digest=record.digest,
         publisher=record.publisher,
     )
+
+
+def _published(record: ModelVersion) -> str:
+    return "; ".join(filter(None, (record.uri, validation_words(record.validation))))
+
+
+def validation_words(validation: Validation | None) -> str:
+    """Return in words what was checked of a version; nothing when nothing was."""
+    if validation is None:
+        return ""
+    count = validation.examples
+    words = [f"{count} example{'s' if count > 1 else ''} passed"] if count else []
+    if validation.compared_with is not None:
+        fits = "compatible" if validation.is_compatible else "not compatible"
+        words.append(f"{fits} with version {validation.compared_with}")
+    return ", ".join(words)
 
 
 def _config_change(entry: ControlEntry, before: ModelConfig, known: Known) -> Change:

@@ -13,7 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
-from headrace.publisher.progress import Appended, Hashed, NodeReported, OnProgress, Progress, Stored
+from headrace.publisher.progress import (
+    Appended,
+    Hashed,
+    NodeReported,
+    OnProgress,
+    Progress,
+    Stored,
+    Tried,
+)
 
 _LINE_INTERVAL_SECONDS: Final = 5.0
 _PHASES: Final = {Hashed: "hashing", Stored: "storing"}
@@ -44,11 +52,18 @@ class PlainLines:
 
     def __call__(self, progress: Progress) -> None:
         """Show one report."""
-        if not isinstance(progress, Hashed | Stored):
-            self._say(line(progress))
-            return
         kind = type(progress)
-        is_finished = progress.done_bytes >= progress.total_bytes
+        match progress:
+            case (
+                Hashed(done_bytes=done, total_bytes=total)
+                | Stored(done_bytes=done, total_bytes=total)
+            ):
+                is_finished = done >= total
+            case Tried(done_examples=done, total_examples=total):
+                is_finished = done >= total
+            case _:
+                self._say(line(progress))
+                return
         is_due = time.monotonic() - self._last >= _LINE_INTERVAL_SECONDS
         if kind in self._finished or not (is_finished or is_due):
             return
@@ -59,19 +74,22 @@ class PlainLines:
 
 
 class TerminalBars:
-    """A bar for what counts bytes, a line above it for everything else.
+    """A bar for what counts bytes, lines above it for everything else.
 
     **Concurrency:** called on the event loop only.
     """
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
+        self._lines = PlainLines(
+            lambda line: bars.console.print(line, highlight=False, markup=False)
+        )
         self._tasks: dict[type[Progress], TaskID] = {}
 
     def __call__(self, progress: Progress) -> None:
         """Show one report."""
         if not isinstance(progress, Hashed | Stored):
-            self._bars.console.print(line(progress), highlight=False, markup=False)
+            self._lines(progress)
             return
         kind = type(progress)
         if kind not in self._tasks:
@@ -80,12 +98,17 @@ class TerminalBars:
             self._tasks[kind], completed=progress.done_bytes, total=progress.total_bytes
         )
 
+    def _print(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, markup=False)
+
 
 def line(progress: Progress) -> str:
     """Return one report as one line."""
     match progress:
         case Hashed(done_bytes=done, total_bytes=total):
             return f"hashed {_size(done)} of {_size(total)}"
+        case Tried(done_examples=done, total_examples=total):
+            return f"ran {done} of {total} examples"
         case Stored(done_bytes=done, total_bytes=total):
             return f"stored {_size(done)} of {_size(total)}"
         case Appended(control_offset=offset):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aheadrace/protos/onnx.proto\x12\rheadrace.onnx\"J\n\nModelProto\x12\x12\n\nir_version\x18\x01 \x01(\x03\x12(\n\x05graph\x18\x07 \x01(\x0b\x32\x19.headrace.onnx.GraphProto\"\x9a\x01\n\nGraphProto\x12/\n\x0binitializer\x18\x05 \x03(\x0b\x32\x1a.headrace.onnx.TensorProto\x12,\n\x05input\x18\x0b \x03(\x0b\x32\x1d.headrace.onnx.ValueInfoProto\x12-\n\x06output\x18\x0c \x03(\x0b\x32\x1d.headrace.onnx.ValueInfoProto\"\x1e\n\x0eValueInfoProto\x12\x0c\n\x04name\x18\x01 \x01(\t\"Y\n\x0bTensorProto\x12\x0c\n\x04name\x18\x08 \x01(\t\x12<\n\rexternal_data\x18\r \x03(\x0b\x32%.headrace.onnx.StringStringEntryProto\"4\n\x16StringStringEntryProto\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aheadrace/protos/onnx.proto\x12\rheadrace.onnx\"J\n\nModelProto\x12\x12\n\nir_version\x18\x01 \x01(\x03\x12(\n\x05graph\x18\x07 \x01(\x0b\x32\x19.headrace.onnx.GraphProto\"\x9a\x01\n\nGraphProto\x12/\n\x0binitializer\x18\x05 \x03(\x0b\x32\x1a.headrace.onnx.TensorProto\x12,\n\x05input\x18\x0b \x03(\x0b\x32\x1d.headrace.onnx.ValueInfoProto\x12-\n\x06output\x18\x0c \x03(\x0b\x32\x1d.headrace.onnx.ValueInfoProto\"F\n\x0eValueInfoProto\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04type\x18\x02 \x01(\x0b\x32\x18.headrace.onnx.TypeProto\"\x8e\x01\n\tTypeProto\x12\x34\n\x0btensor_type\x18\x01 \x01(\x0b\x32\x1f.headrace.onnx.TypeProto.Tensor\x1aK\n\x06Tensor\x12\x11\n\telem_type\x18\x01 \x01(\x05\x12.\n\x05shape\x18\x02 \x01(\x0b\x32\x1f.headrace.onnx.TensorShapeProto\"\x8a\x01\n\x10TensorShapeProto\x12\x36\n\x03\x64im\x18\x01 \x03(\x0b\x32).headrace.onnx.TensorShapeProto.Dimension\x1a>\n\tDimension\x12\x13\n\tdim_value\x18\x01 \x01(\x03H\x00\x12\x13\n\tdim_param\x18\x02 \x01(\tH\x00\x42\x07\n\x05value\"Y\n\x0bTensorProto\x12\x0c\n\x04name\x18\x08 \x01(\t\x12<\n\rexternal_data\x18\r \x03(\x0b\x32%.headrace.onnx.StringStringEntryProto\"4\n\x16StringStringEntryProto\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRAPHPROTO']._serialized_start=122
   _globals['_GRAPHPROTO']._serialized_end=276
   _globals['_VALUEINFOPROTO']._serialized_start=278
-  _globals['_VALUEINFOPROTO']._serialized_end=308
-  _globals['_TENSORPROTO']._serialized_start=310
-  _globals['_TENSORPROTO']._serialized_end=399
-  _globals['_STRINGSTRINGENTRYPROTO']._serialized_start=401
-  _globals['_STRINGSTRINGENTRYPROTO']._serialized_end=453
+  _globals['_VALUEINFOPROTO']._serialized_end=348
+  _globals['_TYPEPROTO']._serialized_start=351
+  _globals['_TYPEPROTO']._serialized_end=493
+  _globals['_TYPEPROTO_TENSOR']._serialized_start=418
+  _globals['_TYPEPROTO_TENSOR']._serialized_end=493
+  _globals['_TENSORSHAPEPROTO']._serialized_start=496
+  _globals['_TENSORSHAPEPROTO']._serialized_end=634
+  _globals['_TENSORSHAPEPROTO_DIMENSION']._serialized_start=572
+  _globals['_TENSORSHAPEPROTO_DIMENSION']._serialized_end=634
+  _globals['_TENSORPROTO']._serialized_start=636
+  _globals['_TENSORPROTO']._serialized_end=725
+  _globals['_STRINGSTRINGENTRYPROTO']._serialized_start=727
+  _globals['_STRINGSTRINGENTRYPROTO']._serialized_end=779
 # @@protoc_insertion_point(module_scope)

@@ -25,10 +25,38 @@ class GraphProto(_message.Message):
     def __init__(self, initializer: _Optional[_Iterable[_Union[TensorProto, _Mapping]]] = ..., input: _Optional[_Iterable[_Union[ValueInfoProto, _Mapping]]] = ..., output: _Optional[_Iterable[_Union[ValueInfoProto, _Mapping]]] = ...) -> None: ...
 
 class ValueInfoProto(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "type")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    type: TypeProto
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[TypeProto, _Mapping]] = ...) -> None: ...
+
+class TypeProto(_message.Message):
+    __slots__ = ("tensor_type",)
+    class Tensor(_message.Message):
+        __slots__ = ("elem_type", "shape")
+        ELEM_TYPE_FIELD_NUMBER: _ClassVar[int]
+        SHAPE_FIELD_NUMBER: _ClassVar[int]
+        elem_type: int
+        shape: TensorShapeProto
+        def __init__(self, elem_type: _Optional[int] = ..., shape: _Optional[_Union[TensorShapeProto, _Mapping]] = ...) -> None: ...
+    TENSOR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    tensor_type: TypeProto.Tensor
+    def __init__(self, tensor_type: _Optional[_Union[TypeProto.Tensor, _Mapping]] = ...) -> None: ...
+
+class TensorShapeProto(_message.Message):
+    __slots__ = ("dim",)
+    class Dimension(_message.Message):
+        __slots__ = ("dim_value", "dim_param")
+        DIM_VALUE_FIELD_NUMBER: _ClassVar[int]
+        DIM_PARAM_FIELD_NUMBER: _ClassVar[int]
+        dim_value: int
+        dim_param: str
+        def __init__(self, dim_value: _Optional[int] = ..., dim_param: _Optional[str] = ...) -> None: ...
+    DIM_FIELD_NUMBER: _ClassVar[int]
+    dim: _containers.RepeatedCompositeFieldContainer[TensorShapeProto.Dimension]
+    def __init__(self, dim: _Optional[_Iterable[_Union[TensorShapeProto.Dimension, _Mapping]]] = ...) -> None: ...
 
 class TensorProto(_message.Message):
     __slots__ = ("name", "external_data")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/protos/saved_model.proto\x12\x1fheadrace.tensorflow.saved_model\"t\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12\x42\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32-.headrace.tensorflow.saved_model.MetaGraphDef\"\xd5\x02\n\x0cMetaGraphDef\x12P\n\rmeta_info_def\x18\x01 \x01(\x0b\x32\x39.headrace.tensorflow.saved_model.MetaGraphDef.MetaInfoDef\x12V\n\rsignature_def\x18\x05 \x03(\x0b\x32?.headrace.tensorflow.saved_model.MetaGraphDef.SignatureDefEntry\x1a\x37\n\x0bMetaInfoDef\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x1a\x62\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12<\n\x05value\x18\x02 \x01(\x0b\x32-.headrace.tensorflow.saved_model.SignatureDef:\x02\x38\x01\"\xf4\x02\n\x0cSignatureDef\x12I\n\x06inputs\x18\x01 \x03(\x0b\x32\x39.headrace.tensorflow.saved_model.SignatureDef.InputsEntry\x12K\n\x07outputs\x18\x02 \x03(\x0b\x32:.headrace.tensorflow.saved_model.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aZ\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.headrace.tensorflow.saved_model.TensorInfo:\x02\x38\x01\x1a[\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.headrace.tensorflow.saved_model.TensorInfo:\x02\x38\x01\"m\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\x05\x12\x42\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32,.headrace.tensorflow.saved_model.TensorShape\"w\n\x0bTensorShape\x12=\n\x03\x64im\x18\x02 \x03(\x0b\x32\x30.headrace.tensorflow.saved_model.TensorShape.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/protos/saved_model.proto\x12\x1fheadrace.tensorflow.saved_model\"t\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12\x42\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32-.headrace.tensorflow.saved_model.MetaGraphDef\"\xd5\x02\n\x0cMetaGraphDef\x12P\n\rmeta_info_def\x18\x01 \x01(\x0b\x32\x39.headrace.tensorflow.saved_model.MetaGraphDef.MetaInfoDef\x12V\n\rsignature_def\x18\x05 \x03(\x0b\x32?.headrace.tensorflow.saved_model.MetaGraphDef.SignatureDefEntry\x1a\x37\n\x0bMetaInfoDef\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x1a\x62\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12<\n\x05value\x18\x02 \x01(\x0b\x32-.headrace.tensorflow.saved_model.SignatureDef:\x02\x38\x01\"\x9f\x04\n\x0cSignatureDef\x12I\n\x06inputs\x18\x01 \x03(\x0b\x32\x39.headrace.tensorflow.saved_model.SignatureDef.InputsEntry\x12K\n\x07outputs\x18\x02 \x03(\x0b\x32:.headrace.tensorflow.saved_model.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x12M\n\x08\x64\x65\x66\x61ults\x18\x04 \x03(\x0b\x32;.headrace.tensorflow.saved_model.SignatureDef.DefaultsEntry\x1aZ\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.headrace.tensorflow.saved_model.TensorInfo:\x02\x38\x01\x1a[\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.headrace.tensorflow.saved_model.TensorInfo:\x02\x38\x01\x1aZ\n\rDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).headrace.tensorflow.saved_model.Anything:\x02\x38\x01\"\n\n\x08\x41nything\"m\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\x05\x12\x42\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32,.headrace.tensorflow.saved_model.TensorShape\"w\n\x0bTensorShape\x12=\n\x03\x64im\x18\x02 \x03(\x0b\x32\x30.headrace.tensorflow.saved_model.TensorShape.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._loaded_options = None
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_options = b'8\001'
   _globals['_SAVEDMODEL']._serialized_start=70
   _globals['_SAVEDMODEL']._serialized_end=186
   _globals['_METAGRAPHDEF']._serialized_start=189
@@ -46,15 +48,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_start=432
   _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_end=530
   _globals['_SIGNATUREDEF']._serialized_start=533
-  _globals['_SIGNATUREDEF']._serialized_end=905
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=722
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=812
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=814
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=905
-  _globals['_TENSORINFO']._serialized_start=907
-  _globals['_TENSORINFO']._serialized_end=1016
-  _globals['_TENSORSHAPE']._serialized_start=1018
-  _globals['_TENSORSHAPE']._serialized_end=1137
-  _globals['_TENSORSHAPE_DIM']._serialized_start=1118
-  _globals['_TENSORSHAPE_DIM']._serialized_end=1137
+  _globals['_SIGNATUREDEF']._serialized_end=1076
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=801
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=891
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=893
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=984
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_start=986
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_end=1076
+  _globals['_ANYTHING']._serialized_start=1078
+  _globals['_ANYTHING']._serialized_end=1088
+  _globals['_TENSORINFO']._serialized_start=1090
+  _globals['_TENSORINFO']._serialized_end=1199
+  _globals['_TENSORSHAPE']._serialized_start=1201
+  _globals['_TENSORSHAPE']._serialized_end=1320
+  _globals['_TENSORSHAPE_DIM']._serialized_start=1301
+  _globals['_TENSORSHAPE_DIM']._serialized_end=1320
 # @@protoc_insertion_point(module_scope)

@@ -14,6 +14,7 @@ from headrace.publisher.errors import InvalidModel
 from headrace.publisher.progress import Hashed, OnProgress, Tick, ignore, in_thread
 from headrace.publisher.store import ArtifactStore
 from headrace.schemas.manifest import Manifest, scan
+from headrace.schemas.records import SignatureSpec
 
 # Importing a model once must not make it another model.
 _COMPILED: Final = frozenset({"__pycache__"})
@@ -21,12 +22,13 @@ _COMPILED: Final = frozenset({"__pycache__"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A model's folder, the list of its files, what can load it and the signatures it offers."""
+    """A model's folder, the list of its files, what can load it and what it can be asked."""
 
     folder: Path
     platform: str
     manifest: Manifest
     signatures: tuple[str, ...]
+    interface: tuple[SignatureSpec, ...] = ()
 
     def put(self, store_uri: str | None, tick: Tick) -> str:
         """Copy the files to a store and return their URI; blocking, raises as the store does."""
@@ -63,6 +65,7 @@ def _examine(path: str | os.PathLike[str], platform: str | None, tick: Tick) -> 
         platform=summary.platform,
         manifest=manifest,
         signatures=summary.signatures,
+        interface=summary.interface,
     )
 
 

@@ -15,6 +15,10 @@ PublisherError
 │   ├── StillPublished   the version is published, so its record is not forgotten
 │   ├── StillUsed        a label, a policy or a split names the version, so it is not retired
 │   └── NothingBefore    there is nothing that a rollback could go back to
+├── ValidationError      a version that was checked before it was published, and refused
+│   ├── Incompatible     callers of the version that is serving may fail with it
+│   ├── ExamplesFailed   it did not answer its examples as it should
+│   └── ExamplesNotRun   its examples cannot be run on this machine
 ├── UnknownLetter        there is no such dead letter, or not enough of it is left
 ├── NotServed            the event is in the log, and the fleet will not serve the version
 │   ├── RefusedByNode    a node tried and failed
@@ -26,6 +30,8 @@ Every message says what was wrong, what was expected and what to do, in one line
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class PublisherError(Exception):
@@ -93,6 +99,29 @@ class StillUsed(LogConflict):
 
 class NothingBefore(LogConflict):
     """The log knows nothing that was served before and could be served again."""
+
+
+class ValidationError(PublisherError):
+    """A version was checked before it was published, and refused: nothing was written.
+
+    `faults` say one by one what was wrong.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class Incompatible(ValidationError):
+    """Callers of the version that is serving may fail with the new one."""
+
+
+class ExamplesFailed(ValidationError):
+    """The version did not load, did not answer in time, or answered otherwise than expected."""
+
+
+class ExamplesNotRun(ValidationError):
+    """The examples cannot be run on this machine, so that nothing is known of the version."""
 
 
 class UnknownLetter(PublisherError):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace.schemas.records import Earlier, ModelConfig
+from headrace.schemas.records import Earlier, ModelConfig, Validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A version whose event is in the log; `served_by` names the nodes that `wait` saw serve it."""
+    """A version whose event is in the log, and what was checked of it before.
+
+    `served_by` names the nodes that `wait` saw serve it.
+    """
 
     model: str
     version: int
@@ -18,6 +21,7 @@ class Published:
     uri: str
     control_offset: int
     served_by: tuple[str, ...] = ()
+    validation: Validation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

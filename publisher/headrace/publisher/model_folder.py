@@ -14,7 +14,8 @@ from typing import Final
 
 from headrace.publisher import onnx_model, python_class, saved_model
 from headrace.publisher.errors import InvalidArgument, InvalidModel
-from headrace.schemas.records import MODEL_NAME
+from headrace.publisher.interface import Interface
+from headrace.schemas.records import MODEL_NAME, SignatureSpec
 
 TENSORFLOW: Final = "tensorflow"
 ONNX: Final = "onnx"
@@ -23,11 +24,12 @@ PYTHON: Final = "python"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSummary:
-    """A model's folder, what can load it, and the signatures it can be asked by."""
+    """A model's folder, what can load it, and what it can be asked, as far as that is known."""
 
     path: Path
     platform: str
     signatures: tuple[str, ...]
+    interface: tuple[SignatureSpec, ...] = ()
 
 
 def inspect(path: str | os.PathLike[str], platform: str | None = None) -> ModelSummary:
@@ -46,19 +48,24 @@ def inspect(path: str | os.PathLike[str], platform: str | None = None) -> ModelS
         _check_folder(folder)
         chosen = platform or _platform_of(folder)
         look_over = _KINDS.get(chosen)
-        signatures = look_over(folder) if look_over else ()
+        found = look_over(folder) if look_over else Interface(names=())
     except OSError as error:
         raise InvalidModel(
             f"cannot read {error.filename or folder}: {error.strerror or error}: check the path "
             "and its permissions"
         ) from error
-    return ModelSummary(path=folder.absolute(), platform=chosen, signatures=signatures)
+    return ModelSummary(
+        path=folder.absolute(),
+        platform=chosen,
+        signatures=found.names,
+        interface=found.signatures,
+    )
 
 
-_KINDS: Final[Mapping[str, Callable[[Path], tuple[str, ...]]]] = {
-    TENSORFLOW: saved_model.signatures,
-    ONNX: onnx_model.signatures,
-    PYTHON: python_class.signatures,
+_KINDS: Final[Mapping[str, Callable[[Path], Interface]]] = {
+    TENSORFLOW: saved_model.interface,
+    ONNX: onnx_model.interface,
+    PYTHON: python_class.interface,
 }
 
 

@@ -1,7 +1,7 @@
 """Publishes model versions and their configuration as events on the control log.
 
-Owns the order of a publication: look the model over, check the log, store the bytes, append the
-event, wait for the fleet. Each step is a module of its own.
+Owns the order of a publication: look the model over, check the log, try the model, store the bytes,
+append the event, wait for the fleet. Each step is a module of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from functools import partial
 from typing import Literal, Self
 
 from headrace.publisher import configuration
-from headrace.publisher.artifact import Artifact, examine
+from headrace.publisher.artifact import examine
 from headrace.publisher.authorship import user_at_host
+from headrace.publisher.candidate import Candidate
 from headrace.publisher.configuration import ConfigChange
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.control_log import ControlLog
@@ -27,8 +28,16 @@ from headrace.publisher.reconfiguring import pin, reconfigure, unpin
 from headrace.publisher.references import check_unused
 from headrace.publisher.rollback import Step, roll_back
 from headrace.publisher.settling import Event, Wait, Wanted
+from headrace.publisher.validation import Checks
 from headrace.publisher.waiting import FleetWait
-from headrace.schemas.records import Lifecycle, ModelConfig, ModelVersion, config_key, version_key
+from headrace.schemas.records import (
+    Lifecycle,
+    ModelConfig,
+    ModelVersion,
+    Tolerance,
+    config_key,
+    version_key,
+)
 from headrace.schemas.topics import Topics
 
 
@@ -76,6 +85,10 @@ class ModelPublisher:
         wait: Wait | None = None,
         timeout: float = 60.0,
         metadata: Mapping[str, str] | None = None,
+        examples: str | os.PathLike[str] | None = None,
+        tolerances: Mapping[str, Tolerance] | None = None,
+        allow_incompatible: bool = False,
+        validation_timeout: float = 300.0,
         on_progress: OnProgress = ignore,
     ) -> Published:
         """Publish the model at `path` as a version of `model`.
@@ -94,11 +107,17 @@ class ModelPublisher:
             timeout: seconds for the event, and again for the wait; hashing and storing take
                 what they take.
             metadata: free text that travels with the version.
+            examples: a file of requests, and what they should be answered; the version is asked
+                them in a process of its own before anything is stored (`headrace[serving]`).
+            tolerances: how far outputs may be off, by name; "" stands for all others.
+            allow_incompatible: publish also what callers of the version that serves cannot call.
+            validation_timeout: seconds for loading the version and asking it the examples.
             on_progress: told what happens, on the event loop.
 
         Raises:
             InvalidArgument: name, version or model cannot be; nothing was written.
             VersionConflict: the number is taken by other bytes.
+            Incompatible, ExamplesFailed, ExamplesNotRun: it was checked, and nothing was written.
             StoreError: the artefact store cannot be written.
             BrokerUnreachable, BrokerRefused, TopicMismatch: the event is not in the log.
             OutcomeUnknown: the event may or may not be in the log.
@@ -109,15 +128,26 @@ class ModelPublisher:
         configuration.check_name(model)
         if version is not None:
             configuration.check_number(version)
+        checks = await Checks.of(
+            examples, tolerances, validation_timeout, allow_incompatible=allow_incompatible
+        )
         artifact = await examine(path, platform, on_progress)
-        # Asked before the bytes are copied, and again before the event is written.
-        Known.of(await self._log.read()).number(model, version, artifact.manifest.digest)
+        candidate = Candidate(
+            model=model,
+            version=version,
+            artifact=artifact,
+            checks=checks,
+            publisher=self._name,
+            metadata=metadata or {},
+        )
+        # Asked before the bytes are tried and copied, and again before the event is written.
+        candidate.event(Known.of(await self._log.read()))
+        await checks.run(model, artifact, on_progress)
         uri = await in_thread(
             partial(artifact.put, self._store),
             lambda done, total: on_progress(Stored(done_bytes=done, total_bytes=total)),
         )
-        wish = _wish(model, artifact, uri, self._name, metadata or {})
-        record, event = await self._announce(wish, version, timeout)
+        record, event = await self._announce(lambda known: candidate.event(known, uri), timeout)
         on_progress(Appended(control_offset=event.offset))
         served_by = (
             () if wait is None else await self._wait(timeout, on_progress).published(event, wait)
@@ -130,6 +160,7 @@ class ModelPublisher:
             uri=uri,
             control_offset=event.offset,
             served_by=served_by,
+            validation=record.validation,
         )
 
     async def retire(
@@ -336,11 +367,11 @@ class ModelPublisher:
             return await self._log.append(version_key(model, version), record, timeout)
 
     async def _announce(
-        self, wish: ModelVersion, version: int | None, timeout: float
+        self, event_for: Callable[[Known], ModelVersion], timeout: float
     ) -> tuple[ModelVersion, Event]:
         async with self._appending:
             known = Known.of(await self._log.read())
-            record = replace(wish, version=known.number(wish.model, version, wish.digest))
+            record = event_for(known)
             key = version_key(record.model, record.version)
             offset = await self._log.append(key, record, timeout)
             if offset != known.next_offset:
@@ -356,21 +387,3 @@ class ModelPublisher:
 
 def _allow(model: str, version: int, known: Known) -> None:
     """Find nothing wrong."""
-
-
-def _wish(
-    model: str, artifact: Artifact, uri: str, publisher: str, metadata: Mapping[str, str]
-) -> ModelVersion:
-    """Return the event of an artefact; its number is settled last, under the log's eye."""
-    return ModelVersion(
-        model=model,
-        version=1,
-        platform=artifact.platform,
-        uri=uri,
-        digest=artifact.manifest.digest,
-        size_bytes=artifact.manifest.size_bytes,
-        signatures=artifact.signatures,
-        publisher=publisher,
-        created_at_ms=time.time_ns() // 1_000_000,
-        metadata=dict(metadata),
-    )

@@ -12,11 +12,22 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from headrace.protos.onnx_pb2 import GraphProto, ModelProto
+from headrace.protos.onnx_pb2 import GraphProto, ModelProto, TensorShapeProto, ValueInfoProto
 from headrace.publisher.errors import InvalidModel
-from headrace.schemas.records import DEFAULT_SIGNATURE
+from headrace.publisher.interface import Interface
+from headrace.schemas.records import DEFAULT_SIGNATURE, SignatureSpec, TensorSpec
 
 NAME: Final = "model.onnx"
+# By the numbers of TensorProto.DataType; there are others, and no node serves them.
+_DTYPE_NAMES: Final = dict(
+    enumerate(
+        (
+            *("float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool"),
+            *("float16", "float64", "uint32", "uint64", "complex64", "complex128", "bfloat16"),
+        ),
+        1,
+    )
+)
 
 
 def files(folder: Path) -> list[Path]:
@@ -24,8 +35,8 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.onnx"))
 
 
-def signatures(folder: Path) -> tuple[str, ...]:
-    """Return the names of the signatures of the model in a folder: a graph has one.
+def interface(folder: Path) -> Interface:
+    """Return what the model in a folder can be asked: a graph is one signature.
 
     Raises:
         InvalidModel: it cannot be served; the message names the file and what to do.
@@ -48,7 +59,35 @@ def signatures(folder: Path) -> tuple[str, ...]:
                 f"the model is not all there: {folder / path}, which holds weights of {file.name}, "
                 "is missing: copy or save the model again"
             )
-    return (DEFAULT_SIGNATURE,)
+    return Interface(names=(DEFAULT_SIGNATURE,), signatures=tuple(_signatures(graph)))
+
+
+def _signatures(graph: GraphProto) -> Iterator[SignatureSpec]:
+    """Yield the signature, unless it takes what no request can carry."""
+    weights = {each.name for each in graph.initializer}
+    inputs = [each for each in graph.input if each.name not in weights]
+    if all(each.type.HasField("tensor_type") for each in inputs):
+        # Outputs that are no tensors are left out by the nodes as well.
+        outputs = [each for each in graph.output if each.type.HasField("tensor_type")]
+        yield SignatureSpec(
+            name=DEFAULT_SIGNATURE,
+            inputs=tuple(_tensor(each) for each in inputs),
+            outputs=tuple(_tensor(each) for each in outputs),
+        )
+
+
+def _tensor(value: ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    return TensorSpec(
+        name=value.name,
+        dtype=_DTYPE_NAMES.get(tensor.elem_type, f"element type {tensor.elem_type}"),
+        shape=tuple(map(_size, tensor.shape.dim)) if tensor.HasField("shape") else None,
+    )
+
+
+def _size(dimension: TensorShapeProto.Dimension) -> int:
+    is_known = dimension.HasField("dim_value") and dimension.dim_value >= 0
+    return dimension.dim_value if is_known else -1
 
 
 def _file(folder: Path) -> Path:

@@ -23,6 +23,14 @@ class Hashed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """The version has loaded, and so many of its examples have been run."""
+
+    done_examples: int
+    total_examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """So many bytes of the artefact have been copied to the store."""
 
@@ -47,7 +55,7 @@ class NodeReported:
     error: str | None = None
 
 
-Progress = Hashed | Stored | Appended | NodeReported
+Progress = Hashed | Tried | Stored | Appended | NodeReported
 OnProgress = Callable[[Progress], None]
 
 

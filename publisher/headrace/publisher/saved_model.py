@@ -7,24 +7,38 @@ serve, variables that are not all there. What only loading can tell is left to t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from headrace.protos.saved_model_pb2 import MetaGraphDef, SavedModel
+from headrace.protos.saved_model_pb2 import MetaGraphDef, SavedModel, SignatureDef, TensorInfo
+from headrace.protos.tensorflow_pb2 import DataType
 from headrace.publisher.errors import InvalidModel
+from headrace.publisher.interface import Interface
+from headrace.schemas.records import SignatureSpec, TensorSpec
 
 GRAPH_FILE: Final = "saved_model.pb"
 SERVE_TAG: Final = "serve"
 INIT_SIGNATURE: Final = "__saved_model_init_op"
 _INDEX: Final = "variables.index"
 _SHARD: Final = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
+# The other dtypes are called in numpy what TensorFlow calls them.
+_NUMPY_NAMES: Final = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
+_DTYPE_NAMES: Final[Mapping[int, str]] = {
+    number: _NUMPY_NAMES.get(name, name.removeprefix("DT_").lower())
+    for name, number in DataType.items()
+}
+_REFERENCE: Final = 100
+"""What TensorFlow adds to the number of a dtype for a reference to a tensor of it."""
 
 
-def signatures(folder: Path) -> tuple[str, ...]:
-    """Return the names of the signatures of the SavedModel in a folder.
+def interface(folder: Path) -> Interface:
+    """Return what the SavedModel in a folder can be asked.
+
+    A signature with a tensor that is sparse or composite is named and not described: nobody can
+    call it.
 
     Raises:
         InvalidModel: it cannot be served; the message names the file and what to do.
@@ -41,7 +55,37 @@ def signatures(folder: Path) -> tuple[str, ...]:
             "signatures={'serving_default': …}, or with Keras' model.export()"
         )
     _check_variables(folder / "variables")
-    return names
+    described = [_signature(name, serve.signature_def[name]) for name in names]
+    return Interface(names=names, signatures=tuple(filter(None, described)))
+
+
+def _signature(name: str, definition: SignatureDef) -> SignatureSpec | None:
+    if not all(info.name for info in (*definition.inputs.values(), *definition.outputs.values())):
+        return None
+    return SignatureSpec(
+        name=name,
+        inputs=_tensors(definition.inputs, set(definition.defaults)),
+        outputs=_tensors(definition.outputs, set()),
+    )
+
+
+def _tensors(infos: Mapping[str, TensorInfo], optional: set[str]) -> tuple[TensorSpec, ...]:
+    return tuple(_tensor(alias, infos[alias], alias in optional) for alias in sorted(infos))
+
+
+def _tensor(alias: str, info: TensorInfo, is_optional: bool) -> TensorSpec:
+    shape = [dim.size if dim.size >= 0 else -1 for dim in info.tensor_shape.dim]
+    return TensorSpec(
+        name=alias,
+        dtype=_dtype_name(info.dtype),
+        shape=None if info.tensor_shape.unknown_rank else tuple(shape),
+        is_optional=is_optional,
+    )
+
+
+def _dtype_name(number: int) -> str:
+    base = number - _REFERENCE if number > _REFERENCE else number
+    return _DTYPE_NAMES.get(base, f"dtype {number}")
 
 
 def _parse(graph_file: Path) -> SavedModel:

@@ -13,7 +13,7 @@ from headrace.publisher.events import Configured, Forgotten, Published, Retired
 from headrace.publisher.models import ModelPublisher
 from headrace.publisher.progress import OnProgress, ignore
 from headrace.publisher.settling import Wait
-from headrace.schemas.records import ModelConfig
+from headrace.schemas.records import ModelConfig, Tolerance
 from headrace.schemas.topics import Topics
 
 T = TypeVar("T")
@@ -67,6 +67,10 @@ class SyncModelPublisher:
         wait: Wait | None = None,
         timeout: float = 60.0,
         metadata: Mapping[str, str] | None = None,
+        examples: str | os.PathLike[str] | None = None,
+        tolerances: Mapping[str, Tolerance] | None = None,
+        allow_incompatible: bool = False,
+        validation_timeout: float = 300.0,
         on_progress: OnProgress = ignore,
     ) -> Published:
         """Publish a version; see `ModelPublisher.publish`."""
@@ -79,6 +83,10 @@ class SyncModelPublisher:
                 wait=wait,
                 timeout=timeout,
                 metadata=metadata,
+                examples=examples,
+                tolerances=tolerances,
+                allow_incompatible=allow_incompatible,
+                validation_timeout=validation_timeout,
                 on_progress=on_progress,
             )
         )

@@ -67,11 +67,15 @@ class ServableState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
-    """An input or output. A dimension of -1 is unknown; a shape of None has an unknown rank."""
+    """An input or output. A dimension of -1 is unknown; a shape of None has an unknown rank.
+
+    `is_optional` marks an input that requests may leave out.
+    """
 
     name: str
     dtype: str
     shape: Sequence[int] | None = None
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,12 +75,22 @@ def _to_signature(fields: Fields) -> SignatureSpec:
 
 def _from_spec(record: TensorSpec) -> Fields:
     shape = None if record.shape is None else list(record.shape)
-    return {"name": record.name, "dtype": record.dtype, "shape": shape}
+    return {
+        "name": record.name,
+        "dtype": record.dtype,
+        "shape": shape,
+        "is_optional": record.is_optional,
+    }
 
 
 def _to_spec(fields: Fields) -> TensorSpec:
     shape = None if fields["shape"] is None else tuple(fields["shape"])
-    return TensorSpec(name=fields["name"], dtype=fields["dtype"], shape=shape)
+    return TensorSpec(
+        name=fields["name"],
+        dtype=fields["dtype"],
+        shape=shape,
+        is_optional=fields["is_optional"],
+    )
 
 
 def _from_validation(record: Validation) -> Fields:

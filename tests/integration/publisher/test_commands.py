@@ -17,6 +17,7 @@ from headrace.publisher import KafkaConnection
 from headrace.publisher.topics import ensure_topics
 from headrace.schemas.topics import Topics, specs
 from tests.fakes.saved_models import write_saved_model
+from tests.python_models import write_python
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +222,28 @@ def test_no_broker_is_one_line(program: typer.Typer, model: Path) -> None:
     nowhere = Shell(program, {"HEADRACE_BOOTSTRAP_SERVERS": "localhost:1", "COLUMNS": "200"})
     words = nowhere.error("config", "ranker", "--label", "stable=3")
     assert "cannot reach Kafka at localhost:1 within" in words
+
+
+def test_a_version_is_tried_and_compared_before_it_is_published(
+    shell: Shell, unique_name: str, tmp_path: Path
+) -> None:
+    """By the options of the command; what is refused is one line."""
+    folder = write_python("text", tmp_path / "text")
+    examples = tmp_path / "examples.jsonl"
+    examples.write_text('{"inputs": {"text": ["a"]}, "outputs": {"same_text": ["a"]}}\n')
+    checks = ("--examples", examples, "--tolerance", "same_text=0.1,0.1")
+    done = shell.run("publish", unique_name, folder, *checks)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.rstrip().endswith(", 1 example passed")
+    assert "ran 1 of 1 examples" in done.stderr
+    other = write_python("counting", tmp_path / "counting")
+    refused = shell.run("publish", unique_name, other)
+    assert refused.exit_code == 1
+    assert "error: version 2 of" in refused.stderr
+    allowed = shell.json("publish", unique_name, other, "--allow-incompatible")
+    assert allowed["validation"] == {"examples": 0, "compared_with": 1, "is_compatible": False}
+    hasty = ("--validation-timeout", "0.1", "--examples", examples)
+    assert (
+        "was still loading after 0.1 s" in shell.run("publish", unique_name, other, *hasty).stderr
+    )
+    assert shell.run("publish", unique_name, other, "--tolerance", "x").exit_code == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from rich.console import Console
 
 from headrace.cli.log_view import changes, difference, render
@@ -16,6 +19,7 @@ from headrace.schemas.records import (
     ModelConfig,
     ModelVersion,
     PolicyKind,
+    Validation,
     VersionPolicy,
     config_key,
     version_key,
@@ -39,6 +43,28 @@ def version(number: int, lifecycle: Lifecycle = Lifecycle.PUBLISHED) -> ModelVer
         publisher="me@here",
         lifecycle=lifecycle,
     )
+
+
+@pytest.mark.parametrize(
+    ("validation", "words"),
+    [
+        (None, "file:///store/x"),
+        (Validation(examples=7), "file:///store/x; 7 examples passed"),
+        (
+            Validation(examples=7, compared_with=3),
+            "file:///store/x; 7 examples passed, compatible with version 3",
+        ),
+        (
+            Validation(examples=0, compared_with=3, is_compatible=False),
+            "file:///store/x; not compatible with version 3",
+        ),
+    ],
+)
+def test_tells_what_was_checked_of_a_version(validation: Validation | None, words: str) -> None:
+    """Before it was published."""
+    record = replace(version(1), validation=validation)
+    (found,) = changes([entry(0, version_key("m", 1), record)], "m")
+    assert found.details == words
 
 
 def test_tells_what_every_record_did_in_order() -> None:

@@ -21,6 +21,7 @@ def run(script: str) -> str:
     [
         "headrace.publisher",
         "headrace.publisher.models, headrace.publisher.requests",
+        "headrace.publisher.validation, headrace.publisher.trial, headrace.cli.tolerances",
         "headrace.cli.commands.publish, headrace.cli.commands.retire",
         "headrace.cli.commands.config, headrace.cli.commands.forget",
         "headrace.cli.commands.dead_letters, headrace.cli.letter_desk, headrace.cli.letter_view",

@@ -43,10 +43,10 @@ from headrace.schemas.records import (
 )
 
 GOLDEN: Final = Path(__file__).parents[2] / "golden"
-NEWEST: Final = "records-3.json"
+NEWEST: Final = "records-4.json"
 
 FINGERPRINTS: Final[dict[type[Record], str]] = {
-    ModelVersion: "4a08514c784030e1",
+    ModelVersion: "d2c4e4c1159dc8e7",
     ModelConfig: "a11189625d11c54f",
     NodeStatus: "7dceaaca8bc25b6c",
     InferenceRequest: "454e5799697a9158",
@@ -95,6 +95,19 @@ EXAMPLES: Final[dict[str, Record]] = {
             ),
         ),
         validation=Validation(examples=7, compared_with=42, is_compatible=False),
+    ),
+    "ModelVersion optional": ModelVersion(
+        model="ranker",
+        version=44,
+        uri="/m/44",
+        digest="sha256:0",
+        size_bytes=5,
+        interface=(
+            SignatureSpec(
+                name="score",
+                inputs=(TensorSpec(name="bias", dtype="float32", shape=(), is_optional=True),),
+            ),
+        ),
     ),
     "ModelVersion least": ModelVersion(
         model="m", version=1, uri="/m/1", digest="sha256:0", size_bytes=0

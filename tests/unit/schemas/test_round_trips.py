@@ -64,6 +64,7 @@ SPECS: Final = st.lists(
         name=TEXT,
         dtype=TEXT,
         shape=st.none() | st.lists(LONG, max_size=4).map(tuple),
+        is_optional=st.booleans(),
     ),
     max_size=3,
 ).map(tuple)

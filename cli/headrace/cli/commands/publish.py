@@ -42,6 +42,41 @@ _Metadata = Annotated[
     typer.Option("--metadata", metavar="KEY=VALUE", help="Free text to go with the version."),
 ]
 
+_Examples = Annotated[
+    str | None,
+    typer.Option(
+        "--examples",
+        metavar="FILE",
+        help="Ask the version these requests first, one JSON object a line: "
+        '{"inputs": {…}, "outputs": {…}}. Needs headrace\\[serving].',
+    ),
+]
+_Tolerances = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tolerance",
+        metavar="[OUTPUT=]ABS[,REL]",
+        help="With --examples: how far numbers may be off, absolutely and relatively; of one "
+        "output, or of all others. Default: 0.",
+    ),
+]
+_AllowIncompatible = Annotated[
+    bool,
+    typer.Option(
+        "--allow-incompatible",
+        help="Publish it also when callers of the version that is serving cannot call it.",
+    ),
+]
+_ValidationTimeout = Annotated[
+    float,
+    typer.Option(
+        "--validation-timeout",
+        min=0.1,
+        metavar="SECONDS",
+        help="With --examples: for loading the version and asking it.",
+    ),
+]
+
 
 def publish(
     model: Annotated[str, typer.Argument(help="The model's name.")],
@@ -53,6 +88,10 @@ def publish(
     timeout: Timeout = 60.0,
     store: Store = None,
     metadata: _Metadata = None,
+    examples: _Examples = None,
+    tolerance: _Tolerances = None,
+    allow_incompatible: _AllowIncompatible = False,
+    validation_timeout: _ValidationTimeout = 300.0,
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
@@ -60,15 +99,18 @@ def publish(
     """Publish a model version: check it, store its files, put the event on the log.
 
     A version number always means the same bytes: the same model may be published again under it,
-    another one is refused.
+    another one is refused. So is a version that callers of the one that is serving cannot call,
+    and with `--examples` one that does not answer them as it should.
     """
     from headrace.cli.outcome import outcome, run
     from headrace.cli.publish_progress import shown
+    from headrace.cli.tolerances import parse_tolerances
     from headrace.publisher.connection import KafkaConnection
     from headrace.publisher.models import ModelPublisher
     from headrace.schemas.topics import Topics
 
     texts = _texts(metadata or [])
+    tolerances = parse_tolerances(tolerance or [])
 
     async def work(publisher: ModelPublisher) -> Published:
         with shown() as on_progress:
@@ -80,6 +122,10 @@ def publish(
                 wait=wait,
                 timeout=timeout,
                 metadata=texts,
+                examples=examples,
+                tolerances=tolerances,
+                allow_incompatible=allow_incompatible,
+                validation_timeout=validation_timeout,
                 on_progress=on_progress,
             )
 
@@ -104,8 +150,11 @@ def _show(published: Published, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(published)))
         return
+    from headrace.cli.log_view import validation_words
+
+    checked = validation_words(published.validation)
     served = f", served by {', '.join(published.served_by)}" if published.served_by else ""
     typer.echo(
         f"published {published.model} version {published.version} "
-        f"at offset {published.control_offset}{served}"
+        f"at offset {published.control_offset}{f', {checked}' if checked else ''}{served}"
     )

@@ -118,7 +118,11 @@ class LogRepository:
         """Write one event and return its offset."""
         match change:
             case Publish(model, version, folder):
-                return (await self._publisher.publish(model, version, folder)).control_offset
+                # Clients of these interfaces cannot say that they know what they do.
+                published = await self._publisher.publish(
+                    model, version, folder, allow_incompatible=True
+                )
+                return published.control_offset
             case Republish(model, version):
                 return await self._publisher.republish(model, version)
             case Retire(model, version):

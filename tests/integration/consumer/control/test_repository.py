@@ -30,8 +30,16 @@ from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.core.slots import LoadSlots
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.filesystems import url_to_fs
+from headrace.publisher.history import read_control
 from headrace.publisher.models import ModelPublisher
-from headrace.schemas.records import PolicyKind, Route, ServableState, VersionPolicy
+from headrace.schemas.records import (
+    ModelVersion,
+    PolicyKind,
+    Route,
+    ServableState,
+    Validation,
+    VersionPolicy,
+)
 from headrace.schemas.topics import Topics
 from tests.fakes.loading import ScriptedLoader
 from tests.fakes.saved_models import write_saved_model
@@ -220,3 +228,15 @@ async def test_closed_repository_only_tells(stage: Stage, tmp_path: Path) -> Non
         with pytest.raises(ModelControlOff, match="--no-model-control"):
             await order
     assert closed.index() == [Listed("m", 3, S.AVAILABLE, "")]
+
+
+async def test_clients_may_ask_for_a_version_that_callers_cannot_call(
+    stage: Stage, connection: KafkaConnection, topics: Topics, tmp_path: Path
+) -> None:
+    """Their interface cannot ask back; the event says what came of the comparison."""
+    await stage.repository.reload([wish(tmp_path / "a", 1)])
+    write_saved_model(tmp_path / "b" / "2", signatures=("other",))
+    await stage.repository.reload([wish(tmp_path / "b")])
+    records = [entry.record for entry in await read_control(connection, topics)]
+    (found,) = [each for each in records if isinstance(each, ModelVersion) and each.version == 2]
+    assert found.validation == Validation(examples=0, compared_with=1, is_compatible=False)

@@ -1,0 +1,1 @@
+"""Tries a candidate before it is published: `python -m headrace.consumer.validation`."""
