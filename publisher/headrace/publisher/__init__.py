@@ -10,10 +10,12 @@ from headrace.publisher.errors import (
     BrokerUnreachable,
     InferenceFailed,
     InvalidArgument,
+    InvalidKey,
     InvalidModel,
     InvalidSecurity,
     LogConflict,
     NotServed,
+    NotTrusted,
     NotWanted,
     OutcomeUnknown,
     PublisherError,
@@ -26,6 +28,7 @@ from headrace.publisher.errors import (
     VersionConflict,
     WaitTimeout,
 )
+from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
 from headrace.publisher.inference import Inference, make_request
 from headrace.publisher.models import ModelPublisher
@@ -39,11 +42,13 @@ __all__ = [
     "BrokerUnreachable",
     "ConfigChange",
     "Configured",
+    "EventSecurity",
     "Forgotten",
     "Inference",
     "InferenceClient",
     "InferenceFailed",
     "InvalidArgument",
+    "InvalidKey",
     "InvalidModel",
     "InvalidSecurity",
     "KafkaConnection",
@@ -51,6 +56,7 @@ __all__ = [
     "LogConflict",
     "ModelPublisher",
     "NotServed",
+    "NotTrusted",
     "NotWanted",
     "OutcomeUnknown",
     "Published",

@@ -20,6 +20,7 @@ from headrace.publisher.authorship import user_at_host
 from headrace.publisher.configuration import ConfigChange
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.control_log import ControlLog
+from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
 from headrace.publisher.known import Known, check_alone
 from headrace.publisher.progress import Appended, OnProgress, Stored, ignore, in_thread
@@ -47,13 +48,17 @@ class ModelPublisher:
         store: str | None = None,
         create_topics: bool = True,
         publisher_name: str | None = None,
+        security: EventSecurity | None = None,
     ) -> None:
         """Prepare; no I/O. `store` is a folder or URI, `publisher_name` what the log shows."""
         self._connection = connection
         self._topics = topics or Topics()
         self._store = store
         self._name = publisher_name or user_at_host()
-        self._log = ControlLog(connection, self._topics, create_topics=create_topics)
+        self._security = security or EventSecurity()
+        self._log = ControlLog(
+            connection, self._topics, create_topics=create_topics, security=self._security
+        )
         self._appending = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -98,6 +103,7 @@ class ModelPublisher:
             VersionConflict: the number is taken by other bytes.
             StoreError: the artefact store cannot be written.
             BrokerUnreachable, BrokerRefused, TopicMismatch: the event is not in the log.
+            NotTrusted: the fleet would refuse the event, or will; see the message.
             OutcomeUnknown: the event may or may not be in the log.
             NotServed, WaitTimeout: the event is in the log, and the fleet did not follow.
 
@@ -106,6 +112,7 @@ class ModelPublisher:
         configuration.check_name(model)
         if version is not None:
             configuration.check_number(version)
+        self._security.check_model(model)  # before bytes are hashed and copied for nothing
         artifact = await examine(path, platform, on_progress)
         # Asked before the bytes are copied, and again before the event is written.
         Known.of(await self._log.read()).number(model, version, artifact.manifest.digest)
@@ -146,7 +153,7 @@ class ModelPublisher:
             InvalidArgument: name or version cannot be.
             UnknownVersion: the log holds no such version.
             WaitTimeout: the event is in the log, and a node still holds the version.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in `publish`.
         """
         offset = await self._turn(model, version, Lifecycle.RETIRED, timeout)
         on_progress(Appended(control_offset=offset))
@@ -164,7 +171,7 @@ class ModelPublisher:
         Raises:
             InvalidArgument: name or version cannot be.
             UnknownVersion: the log holds no such version.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in `publish`.
         """
         return await self._turn(model, version, Lifecycle.PUBLISHED, timeout)
 
@@ -180,7 +187,7 @@ class ModelPublisher:
 
         Raises:
             InvalidArgument: the result makes no sense; nothing was written.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in `publish`.
         """
         configuration.check_name(wish.model)
         async with self._appending:
@@ -207,7 +214,7 @@ class ModelPublisher:
         Raises:
             UnknownVersion: the log holds nothing of the kind.
             StillPublished: a version is published; retire it first, or use `force`.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in `publish`.
         """
         configuration.check_name(model)
         if version is not None:
