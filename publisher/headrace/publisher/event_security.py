@@ -95,6 +95,14 @@ class EventSecurity:
                 "trusted keys"
             )
 
+    def check_unvalidated(self, model: str) -> None:
+        """Raise NotTrusted, in words, when versions without validation would be refused."""
+        if self.requires_validation:
+            raise NotTrusted(
+                f"versions of {model!r} that clients ask a node for are not validated, and only "
+                "validated ones are served here (--require-validation): use 'headrace publish'"
+            )
+
     def check_record(self, model: str, record: ModelVersion | ModelConfig | None) -> None:
         """Raise NotTrusted, in words, when this event would be refused; None is a tombstone."""
         self.check_model(model)

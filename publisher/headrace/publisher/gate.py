@@ -175,11 +175,16 @@ class Gate:
             )
 
 
+def is_validated(record: ModelVersion | ModelConfig | None) -> bool:
+    """Return false for a version that is to be served and answered no example requests."""
+    if not isinstance(record, ModelVersion) or record.lifecycle is not Lifecycle.PUBLISHED:
+        return True
+    return record.validation is not None and record.validation.examples > 0
+
+
 def check_validated(record: ModelVersion | ModelConfig | None) -> None:
     """Raise EventRefused when a version is to be served that answered no example requests."""
-    if not isinstance(record, ModelVersion) or record.lifecycle is not Lifecycle.PUBLISHED:
-        return
-    if record.validation is None or record.validation.examples < 1:
+    if isinstance(record, ModelVersion) and not is_validated(record):
         raise EventRefused(
             Distrust.UNVALIDATED,
             f"version {record.version} of {record.model!r} was not validated, and only validated "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.publisher.clients import Message
+from headrace.publisher.clients import Message, timed
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.gate import Gate
 from headrace.publisher.tail import tail
@@ -65,7 +65,7 @@ async def read_control(
 def _entry(message: Message, gate: Gate) -> ControlEntry:
     key, generation, signed_by = message.key or b"", 0, ""
     try:
-        found = gate.admit(message)
+        found = gate.admit(timed(message))
         if found:
             seal, signer = found
             generation, signed_by = seal.generation, str(signer or seal.key_id)
@@ -85,8 +85,8 @@ def _entry(message: Message, gate: Gate) -> ControlEntry:
 def latest(entries: Sequence[ControlEntry]) -> dict[bytes, ControlEntry]:
     """Return the last readable record of each key.
 
-    As in a node's fold, a record that cannot be read or believed is skipped and changes nothing; a tombstone
-    forgets its key.
+    As in a node's fold, a record that cannot be read or believed is skipped and changes nothing; a
+    tombstone forgets its key.
     """
     found: dict[bytes, ControlEntry] = {}
     for entry in entries:

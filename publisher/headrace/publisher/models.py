@@ -61,6 +61,11 @@ class ModelPublisher:
         )
         self._appending = asyncio.Lock()
 
+    @property
+    def security(self) -> EventSecurity:
+        """How the events are signed, and whose are believed."""
+        return self._security
+
     async def __aenter__(self) -> Self:
         """Return the publisher; the first call connects."""
         return self
@@ -153,7 +158,8 @@ class ModelPublisher:
             InvalidArgument: name or version cannot be.
             UnknownVersion: the log holds no such version.
             WaitTimeout: the event is in the log, and a node still holds the version.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`.
         """
         offset = await self._turn(model, version, Lifecycle.RETIRED, timeout)
         on_progress(Appended(control_offset=offset))
@@ -171,7 +177,8 @@ class ModelPublisher:
         Raises:
             InvalidArgument: name or version cannot be.
             UnknownVersion: the log holds no such version.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`.
         """
         return await self._turn(model, version, Lifecycle.PUBLISHED, timeout)
 
@@ -187,7 +194,8 @@ class ModelPublisher:
 
         Raises:
             InvalidArgument: the result makes no sense; nothing was written.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`.
         """
         configuration.check_name(wish.model)
         async with self._appending:
@@ -214,7 +222,8 @@ class ModelPublisher:
         Raises:
             UnknownVersion: the log holds nothing of the kind.
             StillPublished: a version is published; retire it first, or use `force`.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`.
         """
         configuration.check_name(model)
         if version is not None:

@@ -57,7 +57,8 @@ class Judgement:
 
 def judge(node: NodeView, event: Event) -> Judgement:
     """Return what `node` makes of a published version."""
-    verdict, words = _answer(node, event)
+    skipped = node.skipped(event.offset)
+    verdict, words = (Verdict.SKIPS, skipped) if skipped else _answer(node, event)
     return Judgement(node=node.name, verdict=verdict, words=words)
 
 
@@ -67,9 +68,6 @@ def _answer(node: NodeView, event: Event) -> tuple[Verdict, str]:
     is_news = status is not None and status.control_offset >= event.offset
     if not (is_news or has_applied):
         return Verdict.PENDING, _not_applied(node)
-    refused = node.skipped(event.offset)
-    if refused:
-        return Verdict.SKIPS, refused
     if status is None:
         return Verdict.UNWANTED, "applied the event and did not load the version"
     if status.state is ServableState.AVAILABLE:

@@ -113,7 +113,7 @@ class CacheFolders:
 
         Also removes what processes that were killed have left half-made.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             for pattern in (_INCOMING, _DISCARDED):
                 for left in self.root.glob(f"{pattern}*"):
@@ -190,10 +190,18 @@ def _is_intact(folder: Path, digest: str, gone: Event) -> bool:
             raise Abandoned
 
     try:
+        if not _is_private(folder):
+            return False
         manifest = Manifest.from_json((folder / MANIFEST_NAME).read_bytes())
         return manifest.digest == digest and scan(folder / FILES_FOLDER, look_up) == manifest
     except (OSError, WireError, ValueError):
         return False
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody but us can change what is in the folder once it was looked over."""
+    found = folder.stat(follow_symlinks=False)
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _renamed(source: Path, target: Path) -> bool:
