@@ -20,6 +20,7 @@ from headrace.cli.commands.config import config
 from headrace.cli.commands.dead_letters import dead_letters
 from headrace.cli.commands.forget import forget
 from headrace.cli.commands.history import history
+from headrace.cli.commands.keys import keys
 from headrace.cli.commands.models import models
 from headrace.cli.commands.predict import predict
 from headrace.cli.commands.publish import publish
@@ -75,6 +76,7 @@ app.command(rich_help_panel="Publish")(publish)
 app.command(rich_help_panel="Publish")(retire)
 app.command(rich_help_panel="Publish")(config)
 app.command(rich_help_panel="Publish")(forget)
+app.add_typer(keys, rich_help_panel="Publish")
 app.command(rich_help_panel="Look")(models)
 app.command(rich_help_panel="Look")(history)
 app.add_typer(dead_letters, rich_help_panel="Look")

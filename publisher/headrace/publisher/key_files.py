@@ -35,6 +35,46 @@ def read_private_key(file: Path) -> Ed25519PrivateKey:
     return _read_private(_read_secret(file), file)
 
 
+def write_private_key(file: Path, pem: bytes) -> None:
+    """Write a private key to a new file that only its owner may read.
+
+    Raises:
+        InvalidKey: the file exists, or cannot be written.
+    """
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(pem)
+            opened.flush()
+            os.fsync(descriptor)
+    except FileExistsError as error:
+        raise InvalidKey(
+            f"{file} exists, and a key is never overwritten: name another file with --out"
+        ) from error
+    except OSError as error:
+        raise InvalidKey(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def read_public_key(pem: bytes, file: Path) -> bytes:
+    """Return the 32 bytes of a public key in PEM form; raise InvalidKey when it is none."""
+    need_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - an extra
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
+        Ed25519PublicKey,
+    )
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        load_pem_public_key,
+    )
+
+    try:
+        public = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InvalidKey(f"{file} is no public key in PEM form") from error
+    if not isinstance(public, Ed25519PublicKey):
+        raise InvalidKey(f"{file} is a public key of another kind than Ed25519")
+    return public.public_bytes_raw()
+
+
 def _read_secret(file: Path) -> bytes:
     """Return the bytes of a file that only its owner may read."""
     try:

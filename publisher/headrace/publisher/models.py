@@ -22,10 +22,13 @@ from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.control_log import ControlLog
 from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
+from headrace.publisher.gate import model_of
+from headrace.publisher.history import latest
 from headrace.publisher.known import Known, check_alone
 from headrace.publisher.progress import Appended, OnProgress, Stored, ignore, in_thread
 from headrace.publisher.settling import Event, Wait
 from headrace.publisher.waiting import FleetWait
+from headrace.schemas.errors import WireError
 from headrace.schemas.records import Lifecycle, ModelConfig, ModelVersion, config_key, version_key
 from headrace.schemas.topics import Topics
 
@@ -234,6 +237,27 @@ class ModelPublisher:
             for key in keys:
                 await self._log.append(key, None, timeout)
         return Forgotten(keys=tuple(key.decode() for key in keys))
+
+    async def resign(self, model: str | None = None, *, timeout: float = 60.0) -> tuple[str, ...]:
+        """Write every last record of the log, or of one model, once more; return their keys.
+
+        Each is signed by this publisher's key; what the fleet serves stays the same. Records that
+        the trusted keys have not signed are left out.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`; what is written by then stays.
+        """
+        async with self._appending:
+            entries = latest(await self._log.read()).values()
+            chosen = sorted(
+                (entry for entry in entries if model in (None, model_of(entry.key))),
+                key=lambda entry: entry.offset,
+            )
+            for entry in chosen:
+                if not isinstance(entry.record, WireError):
+                    await self._log.append(entry.key, entry.record, timeout)
+        return tuple(entry.key.decode() for entry in chosen)
 
     async def _turn(self, model: str, version: int, to: Lifecycle, timeout: float) -> int:
         """Append the version's last record with that lifecycle and return the offset."""

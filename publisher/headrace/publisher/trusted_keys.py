@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from headrace.publisher.errors import InvalidKey
-from headrace.publisher.key_files import need_cryptography
-from headrace.publisher.signing import Seal, key_id_of
+from headrace.publisher.key_files import need_cryptography, read_public_key
+from headrace.publisher.signing import Seal, SigningKey, key_id_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -79,17 +79,23 @@ class TrustedKey:
             return False
         return True
 
+    @property
+    def public_text(self) -> str:
+        """The public key in base64."""
+        return base64.b64encode(self.public).decode()
+
     def to_toml(self) -> str:
         """Return the table that stands for it in a file of trusted keys."""
         name = [f"name = {_quoted(self.name)}"] if self.name else []
         globs = ", ".join(map(_quoted, self.models))
+        models = f"models = [{globs}]" if globs else '# models = ["name them here"]'
         return "\n".join(
             [
                 "[[key]]",
                 *name,
                 f'id = "{self.id}"',
-                f'public = "{base64.b64encode(self.public).decode()}"',
-                f"models = [{globs}]",
+                f'public = "{self.public_text}"',
+                models,
             ]
         )
 
@@ -124,10 +130,30 @@ class TrustedKeys:
         """
         need_cryptography()
         file = Path(path).expanduser()
-        keys, faults = _read_keys(_tables(file))
+        keys, faults = _keys_of(_tables(file))
         if faults:
             raise InvalidKey(f"trusted keys in {file} cannot be used: {'; '.join(faults)}")
         return cls(keys)
+
+
+def read_keys(file: Path, *, name: str = "", models: tuple[str, ...] = ()) -> list[TrustedKey]:
+    """Return the public keys of a file: of trusted keys, of a public or of a private key.
+
+    `name` and `models` are for a single key, whose file does not tell them.
+
+    Raises:
+        InvalidKey: the file is none of these, or a private key that others may read.
+    """
+    try:
+        with file.expanduser().open("rb") as opened:
+            head = opened.read(_MAX_FILE_BYTES)
+    except OSError as error:
+        raise InvalidKey(f"cannot read {file}: {error.strerror or error}") from error
+    if b"PRIVATE KEY-----" in head:
+        return [TrustedKey(SigningKey.load(file).public, models, name)]
+    if b"PUBLIC KEY-----" in head:
+        return [TrustedKey(read_public_key(head, file), models, name)]
+    return list(TrustedKeys.load(file))
 
 
 def _tables(file: Path) -> list[object]:
@@ -151,7 +177,7 @@ def _tables(file: Path) -> list[object]:
     return cast("list[object]", tables)
 
 
-def _read_keys(tables: Iterable[object]) -> tuple[list[TrustedKey], list[str]]:
+def _keys_of(tables: Iterable[object]) -> tuple[list[TrustedKey], list[str]]:
     """Return the keys of these tables, and in words what is wrong with those that give none."""
     keys: list[TrustedKey] = []
     faults: list[str] = []

@@ -14,6 +14,8 @@ from headrace.cli.options import (
     AsJson,
     BootstrapServers,
     NoCreateTopics,
+    SigningKeyFile,
+    TrustedKeysFile,
 )
 
 if TYPE_CHECKING:
@@ -103,17 +105,17 @@ def config(
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
+    signing_key: SigningKeyFile = None,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Change how a model is served; options that are not given stay as they are.
 
     Without any, show the configuration that the log holds.
     """
     from headrace.cli.outcome import outcome, run
+    from headrace.cli.publishing import model_publisher
     from headrace.publisher.configuration import ConfigChange
-    from headrace.publisher.connection import KafkaConnection
-    from headrace.publisher.models import ModelPublisher
     from headrace.schemas.records import LargeRequests, ModelConfig, Preserving
-    from headrace.schemas.topics import Topics
 
     change = ConfigChange(
         model=model,
@@ -131,10 +133,11 @@ def config(
         replicas=replicas,
     )
     with outcome():
-        publisher = ModelPublisher(
-            KafkaConnection.from_environment(bootstrap_servers),
+        publisher = model_publisher(
+            bootstrap_servers,
             create_topics=not no_create_topics,
-            topics=Topics.from_environment(),
+            signing_key=signing_key,
+            trusted_keys=trusted_keys,
         )
     if change == ConfigChange(model=model):
         found = run(publisher.config(model))
