@@ -79,9 +79,8 @@ def _read_secret(file: Path) -> bytes:
     """Return the bytes of a file that only its owner may read."""
     try:
         # A pipe is not waited for; what was opened is what is judged and read.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as opened:
-            found = os.fstat(descriptor)
+        with open(file, "rb", opener=_without_waiting) as opened:  # noqa: PTH123 - has an opener
+            found = os.fstat(opened.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise InvalidKey(f"signing key {file} is not a file: give the PEM file of a key")
             if found.st_mode & 0o077:
@@ -96,6 +95,10 @@ def _read_secret(file: Path) -> bytes:
             f"cannot read signing key {file}: {error.strerror or error}: make one with 'headrace "
             "keys generate --out FILE'"
         ) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _read_private(pem: bytes, file: Path) -> Ed25519PrivateKey:

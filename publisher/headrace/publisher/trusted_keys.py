@@ -209,8 +209,9 @@ def _read_key(value: object) -> TrustedKey:
 
 
 def _public(table: Mapping[str, object]) -> bytes:
+    text = _text(table, "public")
     try:
-        public = base64.b64decode(_text(table, "public"), validate=True)
+        public = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"public is not base64: {error}") from error
     if len(public) != _PUBLIC_BYTES:
