@@ -79,7 +79,7 @@ def _read_secret(file: Path) -> bytes:
     """Return the bytes of a file that only its owner may read."""
     try:
         # A pipe is not waited for; what was opened is what is judged and read.
-        with open(file, "rb", opener=_without_waiting) as opened:  # noqa: PTH123 - has an opener
+        with open(file, "rb", opener=_without_waiting) as opened:
             found = os.fstat(opened.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise InvalidKey(f"signing key {file} is not a file: give the PEM file of a key")

@@ -107,9 +107,9 @@ def test_key_of_the_wrong_kind_is_refused(tmp_path: Path, pem: bytes, words: str
 
 def test_key_that_is_no_file_is_refused(tmp_path: Path) -> None:
     """Nothing, a folder, or a pipe, which is not waited for."""
-    with pytest.raises(InvalidKey, match="cannot read signing key .*: No such file"):
+    with pytest.raises(InvalidKey, match=r"cannot read signing key .*: No such file"):
         SigningKey.load(tmp_path / "nothing")
-    with pytest.raises(InvalidKey, match="cannot read signing key .*: Is a directory"):
+    with pytest.raises(InvalidKey, match=r"cannot read signing key .*: Is a directory"):
         SigningKey.load(tmp_path)
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(InvalidKey, match="is not a file"):
