@@ -152,7 +152,11 @@ class ControlLog:
             try:
                 async with asyncio.timeout(timeout_seconds):
                     sent = await producer.send(
-                        self._topics.control, value=value, key=key, partition=0, headers=headers
+                        self._topics.control,
+                        value=value,
+                        key=key,
+                        partition=0,
+                        headers=list(headers),
                     )
                     return await sent
             except TimeoutError as error:
