@@ -203,7 +203,7 @@ async def test_publisher_is_told_that_its_event_is_refused(signed: SignedSite) -
                     "m", 1, model("half_plus_two"), wait="fleet", timeout=60
                 )
         await signed.publisher().publish("m", 1, model("half_plus_two"), wait="fleet")
-        with pytest.raises(WaitTimeout, match="AVAILABLE, skipped the event at offset .* signed"):
+        with pytest.raises(WaitTimeout, match=r"AVAILABLE, skipped the event at offset .* signed"):
             await signed.publisher(None).retire("m", 1, wait="fleet", timeout=2)
 
 

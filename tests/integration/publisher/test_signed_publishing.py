@@ -143,7 +143,8 @@ async def test_publishers_at_once_all_succeed(connection: KafkaConnection, topic
         record = ModelConfig(model="ranker", replicas=replicas)
         return [await log.append(config_key("ranker"), record, 20) for _ in range(6)]
 
-    offsets = sum(await asyncio.gather(*(write(log, n) for n, log in enumerate(logs, 1))), [])
+    written = await asyncio.gather(*(write(log, n) for n, log in enumerate(logs, 1)))
+    offsets = [offset for each in written for offset in each]
     entries = {entry.offset: entry for entry in await history(connection, topics)}
     assert [
         entries[at].record for at in offsets if isinstance(entries[at].record, EventRefused)
@@ -172,7 +173,7 @@ async def test_topic_that_keeps_its_writers_clocks_is_told(
     old = {**spec.configs, "message.timestamp.type": "CreateTime"}
     await ensure_topics(connection, [replace(spec, configs=old)])
     log = ControlLog(connection, topics, create_topics=True, security=OUR_SECURITY)
-    with pytest.raises(NotTrusted, match="message.timestamp.type=LogAppendTime"):
+    with pytest.raises(NotTrusted, match=r"message\.timestamp\.type=LogAppendTime"):
         await log.append(config_key("ranker"), ModelConfig(model="ranker"), 20)
     assert refusals(await history(connection, topics)) == [Distrust.UNTIMED]
 
@@ -207,7 +208,7 @@ async def test_used_up_generations_are_told(connection: KafkaConnection, topics:
     await forge(connection, topics, key, value, huge)
     believing = EventSecurity(signing_key=OURS)
     log = ControlLog(connection, topics, create_topics=True, security=believing)
-    with pytest.raises(LogConflict, match="are used up: .*--trusted-keys"):
+    with pytest.raises(LogConflict, match=r"are used up: .*--trusted-keys"):
         await log.append(key, ModelConfig(model="ranker"), 20)
     trusting_log = ControlLog(connection, topics, create_topics=True, security=OUR_SECURITY)
     await trusting_log.append(key, ModelConfig(model="ranker"), 20)

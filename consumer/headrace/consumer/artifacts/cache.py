@@ -19,7 +19,7 @@ import structlog
 from headrace.consumer.artifacts.download import Store
 from headrace.consumer.artifacts.folders import CacheFolders, HeldFolder
 from headrace.consumer.core.errors import ArtifactCorrupt, CacheUnwritable, ModelRejected
-from headrace.schemas.manifest import MAX_SIZE_BYTES
+from headrace.schemas.manifest import MAX_SIZE_BYTES, Manifest
 
 log = structlog.get_logger()
 
@@ -83,14 +83,15 @@ class ArtifactCache:
         try:
             held = self._folders.find(digest, gone)
             if held is not None:
+                try:
+                    _check_told(held.manifest, size_bytes, uri)
+                except ArtifactCorrupt:
+                    held.release()
+                    raise
                 return held
             store = Store(uri)
             manifest = store.manifest(digest)
-            if size_bytes is not None and manifest.size_bytes != size_bytes:
-                raise ArtifactCorrupt(
-                    f"the artefact at {uri} has {manifest.size_bytes} bytes by its manifest, and "
-                    f"{size_bytes} by the event: publish the version again"
-                )
+            _check_told(manifest, size_bytes, uri)
             self._check_size(manifest.size_bytes, uri)
             self._folders.make_room(manifest.size_bytes)
             return self._folders.add(manifest, lambda folder: store.copy(manifest, folder, gone))
@@ -108,6 +109,14 @@ class ArtifactCache:
                 f"the artefact at {uri} has {size_bytes} bytes, and this node takes at most "
                 f"{self._max_artifact_bytes}: raise --max-artifact-bytes, or publish a smaller one"
             )
+
+
+def _check_told(manifest: Manifest, size_bytes: int | None, uri: str) -> None:
+    if size_bytes is not None and manifest.size_bytes != size_bytes:
+        raise ArtifactCorrupt(
+            f"the artefact at {uri} has {manifest.size_bytes} bytes by its manifest, and "
+            f"{size_bytes} by the event: publish the version again"
+        )
 
 
 async def _in_thread(work: Callable[[Event], HeldFolder]) -> HeldFolder:
