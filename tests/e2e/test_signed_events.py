@@ -131,8 +131,8 @@ async def attacks(signed: SignedSite) -> Sequence[tuple[str, str, bytes, bytes |
     The log has two versions of m, of which the second is retired, and a configuration.
     """
     log = await signed.records()
-    key, value = log[1].key, log[1].value
-    assert key == version_key("m", 2)
+    key, value = version_key("m", 2), log[1].value
+    assert log[1].key == key
     assert value
 
     def sign(signer: SigningKey, of: bytes, what: bytes | None, until_ms: int = FAR_MS) -> Headers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,12 +18,8 @@ _MAX_KEY_FILE_BYTES: Final = 64 * 2**10
 
 def need_cryptography() -> None:
     """Raise InvalidKey, in words, unless signatures can be made and checked here."""
-    try:
-        import cryptography  # noqa: F401, PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        raise InvalidKey(
-            "signed events need the signing extra: pip install 'headrace[signing]'"
-        ) from error
+    if find_spec("cryptography") is None:
+        raise InvalidKey("signed events need the signing extra: pip install 'headrace[signing]'")
 
 
 def read_private_key(file: Path) -> Ed25519PrivateKey:
