@@ -19,6 +19,7 @@ _SERVING: Final = (
     "tensorflow",
 )
 _MODULES: Final[Mapping[str, tuple[str, ...]]] = {
+    "signing": ("cryptography",),
     "serving": _SERVING,
     "quickstart": (*_SERVING, "sklearn", "tensorflow_serving"),
 }

@@ -14,7 +14,9 @@ from rich.live import Live
 from headrace.cli import fleet_view
 from headrace.cli.terminal import console
 from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.fleet import Fleet, StatusReader, status_reader
+from headrace.publisher.gate import Gate
 from headrace.publisher.history import ControlEntry, read_control
 from headrace.schemas.topics import Topics
 
@@ -77,7 +79,8 @@ class FleetReport:
     async def _rows(self, fleet: Fleet) -> tuple[list[fleet_view.FleetRow], int]:
         entries: list[ControlEntry] = []
         if self.with_idle:
-            entries = await read_control(self.connection, Topics.from_environment())
+            trusted = EventSecurity.from_environment().trusted_keys
+            entries = await read_control(self.connection, Topics.from_environment(), Gate(trusted))
         now_ms = time.time_ns() // 1_000_000
         found = fleet_view.rows(fleet, now_ms, self.model)
         return found + fleet_view.idle(entries, found, self.model), now_ms

@@ -6,7 +6,7 @@ Pure: takes the entries of the log and returns rows or text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.table import Table
@@ -18,7 +18,7 @@ from headrace.publisher.configuration import policy_words
 from headrace.publisher.history import ControlEntry
 from headrace.publisher.known import Known
 from headrace.publisher.rollback import is_rollback, state, timeline
-from headrace.schemas.errors import WireError
+from headrace.schemas.errors import EventRefused, WireError
 from headrace.schemas.records import (
     Lifecycle,
     ModelConfig,
@@ -35,8 +35,8 @@ _SHOWN_DIGEST: Final = len("sha256:") + 12
 class Change:
     """What one record of the log did to the model.
 
-    `what` is one of published, retired, forgotten, configured, rolled back and unreadable;
-    `details` says it in words.
+    `what` is one of published, retired, forgotten, configured, rolled back, unreadable and refused;
+    `details` says it in words. `signed_by` is the key, when the signature was verified.
     """
 
     offset: int
@@ -47,6 +47,7 @@ class Change:
     platform: str = ""
     digest: str = ""
     publisher: str = ""
+    signed_by: str = ""
 
     @property
     def time(self) -> str:
@@ -64,11 +65,25 @@ class Change:
             "platform": self.platform or None,
             "digest": self.digest or None,
             "publisher": self.publisher or None,
+            "signed_by": self.signed_by or None,
         }
 
 
-def changes(entries: Sequence[ControlEntry], model: str) -> list[Change]:
-    """Return what the log still holds of one model, oldest first."""
+def changes(
+    entries: Sequence[ControlEntry], model: str, *, is_verified: bool = False
+) -> list[Change]:
+    """Return what the log still holds of one model, oldest first.
+
+    `is_verified` says that the entries passed a gate with trusted keys: who signed is known.
+    """
+    found = _changes(entries, model)
+    if not is_verified:
+        return found
+    signers = {entry.offset: entry.signed_by for entry in entries}
+    return [replace(change, signed_by=signers[change.offset]) for change in found]
+
+
+def _changes(entries: Sequence[ControlEntry], model: str) -> list[Change]:
     found: list[Change] = []
     config = ModelConfig(model=model)
     prefix = version_key(model, 0).removesuffix(b"0")
@@ -144,7 +159,8 @@ def _config_change(entry: ControlEntry, before: ModelConfig, known: Known) -> Ch
 
 def _unreadable(entry: ControlEntry, version: int | None) -> Change:
     words = str(entry.record) if isinstance(entry.record, WireError) else "not the kind it claims"
-    return _change(entry, "unreadable", words, version=version)
+    what = "refused" if isinstance(entry.record, EventRefused) else "unreadable"
+    return _change(entry, what, words, version=version)
 
 
 def _change(
@@ -186,10 +202,12 @@ def _settings(config: ModelConfig) -> dict[str, str]:
 
 def render(found: Sequence[Change]) -> Table:
     """Return the changes as a table."""
-    table = Table("offset", "time", "what", "version", "platform", "digest", "publisher", "details")
+    names = ["offset", "time", "what", "version", "platform", "digest", "publisher", "details"]
+    has_signers = any(change.signed_by for change in found)
+    table = Table(*names, *(["signed by"] if has_signers else []))
     table.box, table.pad_edge = None, False
     for change in found:
-        style = "red" if change.what == "unreadable" else ""
+        style = "red" if change.what in ("unreadable", "refused") else ""
         version = "" if change.version is None else str(change.version)
         table.add_row(
             str(change.offset),
@@ -200,5 +218,6 @@ def render(found: Sequence[Change]) -> Table:
             change.digest[:_SHOWN_DIGEST],
             Text(change.publisher),
             Text(change.details, style=style),
+            *([Text(change.signed_by)] if has_signers else []),
         )
     return table

@@ -20,6 +20,7 @@ from headrace.cli.commands.config import config
 from headrace.cli.commands.dead_letters import dead_letters
 from headrace.cli.commands.forget import forget
 from headrace.cli.commands.history import history
+from headrace.cli.commands.keys import keys
 from headrace.cli.commands.models import models
 from headrace.cli.commands.pin import pin, unpin
 from headrace.cli.commands.plan import plan
@@ -81,6 +82,7 @@ app.command(rich_help_panel="Publish")(rollback)
 app.command(rich_help_panel="Publish")(pin)
 app.command(rich_help_panel="Publish")(unpin)
 app.command(rich_help_panel="Publish")(forget)
+app.add_typer(keys, rich_help_panel="Publish")
 app.command(rich_help_panel="Look")(models)
 app.command(rich_help_panel="Look")(history)
 app.command(rich_help_panel="Look")(plan)

@@ -1,5 +1,6 @@
 """The options that several commands share, each with its environment variable."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -7,6 +8,8 @@ import typer
 BOOTSTRAP_SERVERS_ENV = "HEADRACE_BOOTSTRAP_SERVERS"
 STORE_ENV = "HEADRACE_STORE"
 CLAIM_STORE_ENV = "HEADRACE_CLAIM_STORE"
+SIGNING_KEY_ENV = "HEADRACE_SIGNING_KEY"
+TRUSTED_KEYS_ENV = "HEADRACE_TRUSTED_KEYS"
 DEFAULT_BOOTSTRAP_SERVERS = "localhost:9092"
 
 BootstrapServers = Annotated[
@@ -54,5 +57,23 @@ ClaimStore = Annotated[
         metavar="URI",
         help="Over Kafka: where a request goes that is too large for its topic, a folder or URI "
         "that the nodes have among their claim stores.",
+    ),
+]
+SigningKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--signing-key",
+        envvar=SIGNING_KEY_ENV,
+        metavar="FILE",
+        help="Sign the event with this key, as `headrace keys generate` makes them.",
+    ),
+]
+TrustedKeysFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--trusted-keys",
+        envvar=TRUSTED_KEYS_ENV,
+        metavar="FILE",
+        help="Believe only what these keys have signed: the file that the nodes have.",
     ),
 ]

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import typer
 
 from headrace.cli.outcome import outcome
+from headrace.cli.publishing import model_publisher
 from headrace.publisher.configuration import policy_words
-from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.events import Configured
 from headrace.publisher.models import ModelPublisher
 from headrace.publisher.rollback import Step, difference
 from headrace.schemas.records import Earlier, PolicyKind
-from headrace.schemas.topics import Topics
 
 
-def open_publisher(bootstrap_servers: str, *, create_topics: bool) -> ModelPublisher:
+def open_publisher(
+    bootstrap_servers: str,
+    *,
+    create_topics: bool,
+    signing_key: Path | None = None,
+    trusted_keys: Path | None = None,
+) -> ModelPublisher:
     """Return a publisher as the environment says; bad settings end the command in words."""
     with outcome():
-        return ModelPublisher(
-            KafkaConnection.from_environment(bootstrap_servers),
+        return model_publisher(
+            bootstrap_servers,
             create_topics=create_topics,
-            topics=Topics.from_environment(),
+            signing_key=signing_key,
+            trusted_keys=trusted_keys,
         )
     raise AssertionError("outcome lets no exception vanish")
 

@@ -62,14 +62,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     Raises:
         NodeError: the node cannot go on (a port is taken, a certificate or the control topic is
             unusable).
-        InvalidArgument: Kafka's address or security settings cannot be used.
+        InvalidArgument: Kafka's address or security settings, or a file of keys cannot be used.
     """
     # Records come and go by the hundred thousand and hold no cycles, but looking for cycles visits
     # all that are in flight: at one look per 100,000 new objects, exactly-once lost a fifth to it.
     gc.set_threshold(1_000_000, 50, 100)
     connection = settings.kafka_connection
     connection.client_arguments()  # a file that cannot be read is told now, and not for ever after
-    certificates = load_certificates(settings)
+    certificates, security = load_certificates(settings), settings.event_security
     readiness, monitor, serving_map = Readiness(), Monitor(), ServingMap()
     slots = LoadSlots(settings.initial_load_slots)
     monitor.observe(_log_transition)
@@ -82,12 +82,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     monitor.observe(status.publish)
     zygotes = Zygotes()
     loader = WorkerLoader(
-        ArtifactCache(settings.cache_dir, settings.cache_max_bytes),
+        ArtifactCache(settings.cache_dir, settings.cache_max_bytes, settings.max_artifact_bytes),
         zygotes,
         worker_options(settings),
     )
     manager = Manager(loader, serving_map, monitor, slots, _life_options(settings))
-    repository = repository_of(settings, connection, manager, monitor)
+    repository = repository_of(settings, connection, security, manager, monitor)
     http = http_options(settings, certificates)
     web = HttpDoor(serving_map, monitor, readiness, http, repository)
     grpc = grpc_options(settings, certificates)
@@ -96,6 +96,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         connection,
         settings.control_topic,
         creates=specs(settings.topics) if settings.create_topics else (),
+        security=security,
     )
 
     async with (
@@ -151,8 +152,6 @@ async def _follow(
             # Records that were skipped count, too: whoever waits for an offset waits for them.
             plan = replace(fold(plan, batch.events), offset=batch.offset)
             errors.extend(batch.unreadable)
-            for unreadable in batch.unreadable:
-                log.warning("control_record.skipped", error=unreadable)
             if batch.is_caught_up:
                 manager.apply(plan)
                 # The heartbeat follows the statuses that the new plan has just brought about.

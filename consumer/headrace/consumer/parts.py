@@ -20,6 +20,7 @@ from headrace.consumer.stream.registry_client import RegistryOptions
 from headrace.consumer.web.door import HttpOptions
 from headrace.consumer.workers.options import WorkerOptions
 from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.models import ModelPublisher
 
 
@@ -115,16 +116,24 @@ def http_options(settings: Settings, certificates: Certificates | None) -> HttpO
 
 
 def repository_of(
-    settings: Settings, connection: KafkaConnection, manager: Manager, monitor: Monitor
+    settings: Settings,
+    connection: KafkaConnection,
+    security: EventSecurity,
+    manager: Manager,
+    monitor: Monitor,
 ) -> Repository:
     """Return what the doors change the fleet's configuration with."""
     if not settings.model_control:
         return ClosedRepository(manager, monitor)
+    if security.trusted_keys is not None and security.signing_key is None:
+        # Never an event that this fleet refuses.
+        return ClosedRepository(manager, monitor, "it has --trusted-keys and no --signing-key")
     publisher = ModelPublisher(
         connection,
         topics=settings.topics,
         store=settings.store or None,
         create_topics=settings.create_topics,
         publisher_name=f"{settings.node} for a client",
+        security=security,
     )
     return LogRepository(publisher, manager, monitor)

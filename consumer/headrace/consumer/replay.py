@@ -34,6 +34,7 @@ from headrace.consumer.stream.replaying import PastRequests, Tally, limited
 from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.gate import Gate, is_validated
 from headrace.publisher.history import read_control
 from headrace.publisher.ranges import Bound, Edge, Span, resolve
 from headrace.publisher.spans import span_reader
@@ -131,7 +132,7 @@ async def _loaded(
     settings: Settings, planned: PlannedVersion, batching: Batching, watch: Watch
 ) -> AsyncGenerator[Serving, None]:
     """Load the version; when no worker of it lives any more, the block ends with that error."""
-    cache = ArtifactCache(settings.cache_dir, settings.cache_max_bytes)
+    cache = ArtifactCache(settings.cache_dir, settings.cache_max_bytes, settings.max_artifact_bytes)
     workers = worker_options(settings)
     began = time.monotonic()
     async with Zygotes() as zygotes, WorkerLoader(cache, zygotes, workers) as loader:
@@ -166,11 +167,13 @@ async def _find_version(
     connection: KafkaConnection, settings: Settings, options: ReplayOptions
 ) -> tuple[PlannedVersion, Batching]:
     """Return what the control log says of the version, retired or not, and how it is batched."""
-    entries = await read_control(connection, settings.topics)
+    security = settings.event_security
+    entries = await read_control(connection, settings.topics, Gate(security.trusted_keys))
     events = [
         ControlEvent(entry.offset, entry.key, entry.record)
         for entry in entries
         if not isinstance(entry.record, WireError)
+        and (not security.requires_validation or is_validated(entry.record))
     ]
     model = fold(Plan(), events).models.get(options.model) or PlannedModel(options.model)
     planned = model.versions.get(options.version)

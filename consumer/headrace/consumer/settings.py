@@ -25,6 +25,7 @@ from headrace.consumer.core.errors import NodeError
 from headrace.consumer.door_settings import DoorSettings
 from headrace.consumer.http_settings import HttpSettings
 from headrace.consumer.kafka_settings import KafkaSettings
+from headrace.consumer.security_settings import SecuritySettings
 from headrace.consumer.stream.options import DeliveryGuarantee
 from headrace.schemas.topics import Topics
 
@@ -39,7 +40,7 @@ def _expanded(path: Path) -> Path:
     return path.expanduser()
 
 
-class _Groups(KafkaSettings, DoorSettings, HttpSettings):
+class _Groups(KafkaSettings, DoorSettings, HttpSettings, SecuritySettings):
     """The settings that come in groups, each defined where it belongs."""
 
 

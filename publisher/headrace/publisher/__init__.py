@@ -13,11 +13,13 @@ from headrace.publisher.errors import (
     Incompatible,
     InferenceFailed,
     InvalidArgument,
+    InvalidKey,
     InvalidModel,
     InvalidSecurity,
     LogConflict,
     NothingBefore,
     NotServed,
+    NotTrusted,
     NotWanted,
     OutcomeUnknown,
     PublisherError,
@@ -32,6 +34,7 @@ from headrace.publisher.errors import (
     VersionConflict,
     WaitTimeout,
 )
+from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
 from headrace.publisher.inference import Inference, make_request
 from headrace.publisher.models import ModelPublisher
@@ -45,6 +48,7 @@ __all__ = [
     "BrokerUnreachable",
     "ConfigChange",
     "Configured",
+    "EventSecurity",
     "ExamplesFailed",
     "ExamplesNotRun",
     "Forgotten",
@@ -53,6 +57,7 @@ __all__ = [
     "InferenceClient",
     "InferenceFailed",
     "InvalidArgument",
+    "InvalidKey",
     "InvalidModel",
     "InvalidSecurity",
     "KafkaConnection",
@@ -60,6 +65,7 @@ __all__ = [
     "LogConflict",
     "ModelPublisher",
     "NotServed",
+    "NotTrusted",
     "NotWanted",
     "NothingBefore",
     "OutcomeUnknown",

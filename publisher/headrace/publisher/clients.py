@@ -9,7 +9,7 @@ classes under TYPE_CHECKING are declarations; at run time the names are aiokafka
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     import asyncio
@@ -189,6 +189,18 @@ class Message(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+class TimedMessage(Message, Protocol):
+    """One record, and whose clock its timestamp is from: 0 the writer's, 1 the broker's."""
+
+    @property
+    def timestamp_type(self) -> int: ...
+
+
+def timed(message: Message) -> TimedMessage:
+    """Return the record with what every record of aiokafka says of its timestamp."""
+    return cast("TimedMessage", message)
+
+
 class Metadata(Protocol):
     """What a broker says of its cluster."""
 
@@ -207,6 +219,8 @@ class RecordPlace(Protocol):
     def offset(self) -> int: ...
     @property
     def timestamp(self) -> int | None: ...
+    @property
+    def timestamp_type(self) -> int: ...
 
 
 __all__ = [
@@ -224,9 +238,11 @@ __all__ = [
     "NewTopic",
     "RecordPlace",
     "SaslAuthenticationFailed",
+    "TimedMessage",
     "TopicPartition",
     "UnsupportedSaslMechanism",
     "create_conn",
     "error_class",
     "murmur2",
+    "timed",
 ]

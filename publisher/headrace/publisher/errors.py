@@ -3,7 +3,9 @@
 PublisherError
 ├── InvalidArgument      a name, number or setting that cannot be (also a ValueError)
 │   ├── InvalidModel     the path does not hold a model that a node could load
-│   └── InvalidSecurity  Kafka security settings that contradict each other or cannot be used
+│   ├── InvalidSecurity  Kafka security settings that contradict each other or cannot be used
+│   └── InvalidKey       a signing key, or a list of trusted keys, that cannot be used
+├── NotTrusted           the fleet would refuse the event, or has: it is not signed as it must be
 ├── BrokerUnreachable    no Kafka broker answered within the time given
 ├── BrokerRefused        a broker answered, and the answer was no
 ├── TopicMismatch        a topic is missing, or exists in a shape that Headrace cannot use
@@ -51,6 +53,14 @@ class InvalidSecurity(InvalidArgument):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Kafka security settings (HEADRACE_KAFKA_…): {reason}")
+
+
+class InvalidKey(InvalidArgument):
+    """A signing key, or a list of trusted keys, that cannot be used."""
+
+
+class NotTrusted(PublisherError):
+    """The fleet would refuse the event, or has: it is not signed as it must be."""
 
 
 class BrokerUnreachable(PublisherError):

@@ -26,6 +26,11 @@ ServableKey = tuple[str, int]
 T = TypeVar("T")
 
 
+def control_error(offset: int, reason: str) -> str:
+    """Return how a node says on the status topic that it skipped a control record."""
+    return f"control record at offset {offset}: {reason}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     """One node: its last heartbeat and the latest status of each of its versions.
@@ -59,6 +64,13 @@ class NodeView:
             return False
         age_ms = now_ms - self.last_seen_ms
         return age_ms < LIVENESS_FACTOR * self.heartbeat.heartbeat_interval_ms
+
+    def skipped(self, offset: int) -> str:
+        """Return why the node did not take a control record; empty when it says nothing of it."""
+        prefix = control_error(offset, "")
+        errors = () if self.heartbeat is None else self.heartbeat.control_errors
+        found = next((error for error in errors if error.startswith(prefix)), "")
+        return found and f"skipped the event at offset {offset}: {found.removeprefix(prefix)}"
 
     def servable(self, model: str, version: int) -> ServableStatus | None:
         """Return the latest status of one version on this node."""

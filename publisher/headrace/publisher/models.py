@@ -21,7 +21,10 @@ from headrace.publisher.candidate import Candidate
 from headrace.publisher.configuration import ConfigChange
 from headrace.publisher.connection import KafkaConnection
 from headrace.publisher.control_log import ControlLog
+from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
+from headrace.publisher.gate import model_of
+from headrace.publisher.history import latest
 from headrace.publisher.known import Known, check_alone
 from headrace.publisher.progress import Appended, OnProgress, Stored, ignore, in_thread
 from headrace.publisher.reconfiguring import pin, reconfigure, unpin
@@ -30,6 +33,7 @@ from headrace.publisher.rollback import Step, roll_back
 from headrace.publisher.settling import Event, Wait, Wanted
 from headrace.publisher.validation import Checks
 from headrace.publisher.waiting import FleetWait
+from headrace.schemas.errors import WireError
 from headrace.schemas.records import (
     Lifecycle,
     ModelConfig,
@@ -59,14 +63,23 @@ class ModelPublisher:
         store: str | None = None,
         create_topics: bool = True,
         publisher_name: str | None = None,
+        security: EventSecurity | None = None,
     ) -> None:
         """Prepare; no I/O. `store` is a folder or URI, `publisher_name` what the log shows."""
         self._connection = connection
         self._topics = topics or Topics()
         self._store = store
         self._name = publisher_name or user_at_host()
-        self._log = ControlLog(connection, self._topics, create_topics=create_topics)
+        self._security = security or EventSecurity()
+        self._log = ControlLog(
+            connection, self._topics, create_topics=create_topics, security=self._security
+        )
         self._appending = asyncio.Lock()
+
+    @property
+    def security(self) -> EventSecurity:
+        """How the events are signed, and whose are believed."""
+        return self._security
 
     async def __aenter__(self) -> Self:
         """Return the publisher; the first call connects."""
@@ -120,6 +133,7 @@ class ModelPublisher:
             Incompatible, ExamplesFailed, ExamplesNotRun: it was checked, and nothing was written.
             StoreError: the artefact store cannot be written.
             BrokerUnreachable, BrokerRefused, TopicMismatch: the event is not in the log.
+            NotTrusted: the fleet would refuse the event, or will; see the message.
             OutcomeUnknown: the event may or may not be in the log.
             NotServed, WaitTimeout: the event is in the log, and the fleet did not follow.
 
@@ -128,6 +142,7 @@ class ModelPublisher:
         configuration.check_name(model)
         if version is not None:
             configuration.check_number(version)
+        self._security.check_model(model)  # before bytes are hashed and copied for nothing
         checks = await Checks.of(
             examples, tolerances, validation_timeout, allow_incompatible=allow_incompatible
         )
@@ -183,7 +198,8 @@ class ModelPublisher:
             UnknownVersion: the log holds no such version.
             StillUsed: a label, a policy or a split names it.
             WaitTimeout: the event is in the log, and a node still holds the version.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`.
         """
         check = _allow if force else check_unused
         offset = await self._turn(model, version, Lifecycle.RETIRED, timeout, check)
@@ -200,7 +216,8 @@ class ModelPublisher:
         Raises:
             InvalidArgument: name or version cannot be.
             UnknownVersion: the log holds no such version.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`.
         """
         return await self._turn(model, version, Lifecycle.PUBLISHED, timeout, _allow)
 
@@ -226,7 +243,8 @@ class ModelPublisher:
         Raises:
             InvalidArgument: the result makes no sense, or points at what is not there; nothing
                 was written.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`.
             RefusedByNode, WaitTimeout: the event is in the log, and the fleet did not follow.
         """
         configuration.check_name(wish.model)
@@ -309,7 +327,8 @@ class ModelPublisher:
         Raises:
             UnknownVersion: the log holds nothing of the kind.
             StillPublished: a version is published; retire it first, or use `force`.
-            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown: as in `publish`.
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`.
         """
         configuration.check_name(model)
         if version is not None:
@@ -320,6 +339,27 @@ class ModelPublisher:
             offsets = [await self._log.append(key, None, timeout) for key in keys]
         names = tuple(key.decode() for key in keys)
         return Forgotten(keys=names, control_offset=offsets[-1])
+
+    async def resign(self, model: str | None = None, *, timeout: float = 60.0) -> tuple[str, ...]:
+        """Write every last record of the log, or of one model, once more; return their keys.
+
+        Each is signed by this publisher's key; what the fleet serves stays the same. Records that
+        the trusted keys have not signed are left out.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused, TopicMismatch, OutcomeUnknown, NotTrusted: as in
+                `publish`; what is written by then stays.
+        """
+        async with self._appending:
+            entries = latest(await self._log.read()).values()
+            chosen = sorted(
+                (entry for entry in entries if model in (None, model_of(entry.key))),
+                key=lambda entry: entry.offset,
+            )
+            for entry in chosen:
+                if not isinstance(entry.record, WireError):
+                    await self._log.append(entry.key, entry.record, timeout)
+        return tuple(entry.key.decode() for entry in chosen)
 
     async def _take(
         self,

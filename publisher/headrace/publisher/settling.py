@@ -64,6 +64,10 @@ class Verdict(Enum):
     PENDING = "pending"
     REFUSES = "refuses"
     UNWANTED = "unwanted"
+    SKIPS = "skips"
+
+
+_FAILED = (Verdict.REFUSES, Verdict.UNWANTED, Verdict.SKIPS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +81,8 @@ class Judgement:
 
 def judge(node: NodeView, event: Event) -> Judgement:
     """Return what `node` makes of a published version."""
-    verdict, words = _answer(node, event)
+    skipped = node.skipped(event.offset)
+    verdict, words = (Verdict.SKIPS, skipped) if skipped else _answer(node, event)
     return Judgement(node=node.name, verdict=verdict, words=words)
 
 
@@ -111,12 +116,13 @@ def published(fleet: Fleet, event: Event, wait: Wait, now_ms: int) -> list[str] 
     """Return the nodes that serve the version once the wait is over; None while it is not.
 
     Raises:
-        RefusedByNode: a node failed (`fleet`), or every live node failed (`any`).
+        RefusedByNode: a node failed, or did not believe the event (`fleet`); or every live node
+            (`any`).
         NotWanted: the same, because the version policy leaves the version out.
     """
     judgements = [judge(node, event) for node in fleet.live(now_ms)]
     serving = [j.node for j in judgements if j.verdict is Verdict.SERVES]
-    failed = [j for j in judgements if j.verdict in (Verdict.REFUSES, Verdict.UNWANTED)]
+    failed = [j for j in judgements if j.verdict in _FAILED]
     if wait == "any":
         if serving:
             return serving
@@ -190,15 +196,22 @@ def _holding(live: Sequence[NodeView], event: Event) -> list[str]:
         if node.control_offset < event.offset:
             words.append(f"node {node.name}: {_not_applied(node)}")
         elif status is not None and status.state is not ServableState.END:
-            words.append(f"node {node.name}: {status.state}")
+            refused = node.skipped(event.offset)
+            words.append(f"node {node.name}: {status.state}{f', {refused}' if refused else ''}")
     return words
 
 
 def _failure(failed: Sequence[Judgement], event: Event) -> RefusedByNode | NotWanted:
-    refusals = [j for j in failed if j.verdict is Verdict.REFUSES]
+    refusals = [j for j in failed if j.verdict is not Verdict.UNWANTED]
     first = refusals[0] if refusals else failed[0]
     others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     what = event.words
+    if first.verdict is Verdict.SKIPS:
+        return RefusedByNode(
+            first.node,
+            first.words,
+            f"node {first.node}{others} {first.words}: {what} is not served",
+        )
     if refusals:
         return RefusedByNode(
             first.node,

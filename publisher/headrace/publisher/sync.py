@@ -9,6 +9,7 @@ from typing import Literal, Self, TypeVar
 
 from headrace.publisher.configuration import ConfigChange
 from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.events import Configured, Forgotten, Published, Retired
 from headrace.publisher.models import ModelPublisher
 from headrace.publisher.progress import OnProgress, ignore
@@ -35,6 +36,7 @@ class SyncModelPublisher:
         store: str | None = None,
         create_topics: bool = True,
         publisher_name: str | None = None,
+        security: EventSecurity | None = None,
     ) -> None:
         self._publisher = ModelPublisher(
             connection,
@@ -42,6 +44,7 @@ class SyncModelPublisher:
             store=store,
             create_topics=create_topics,
             publisher_name=publisher_name,
+            security=security,
         )
         self._runner: asyncio.Runner | None = None
 

@@ -3,8 +3,11 @@
 WireError
 ├── UnknownFingerprint   the writer's schema is not one we know
 ├── Undecodable          the bytes do not fit the schema they claim
+├── EventRefused         a control event that the reader must not believe
 └── TooLarge             more bytes than the reader accepts
 """
+
+from enum import StrEnum
 
 
 class WireError(ValueError):
@@ -29,3 +32,24 @@ class Unencodable(WireError):
 
 class SchemaRefused(WireError):
     """A schema that cannot be registered: not Avro, recursive, or a bomb for its readers."""
+
+
+class Distrust(StrEnum):
+    """Why a control event is not believed."""
+
+    UNSIGNED = "unsigned"
+    UNKNOWN_KEY = "unknown_key"
+    FOREIGN_MODEL = "foreign_model"
+    ALTERED = "altered"
+    UNTIMED = "untimed"
+    STALE = "stale"
+    REPLAYED = "replayed"
+    UNVALIDATED = "unvalidated"
+
+
+class EventRefused(WireError):
+    """A control event that the reader must not believe, whatever it says; it changes nothing."""
+
+    def __init__(self, reason: Distrust, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -96,6 +96,7 @@ def test_tells_what_every_record_did_in_order() -> None:
         "details": "file:///store/x",
         "digest": "sha256:abc",
         "publisher": "me@here",
+        "signed_by": None,
     }
 
 

@@ -18,6 +18,7 @@ COMMANDS = (
     "dead-letters",
     "forget",
     "history",
+    "keys",
     "models",
     "pin",
     "plan",

@@ -14,7 +14,9 @@ from headrace.cli.options import (
     AsJson,
     BootstrapServers,
     NoCreateTopics,
+    SigningKeyFile,
     Timeout,
+    TrustedKeysFile,
     WaitFleet,
 )
 
@@ -109,6 +111,8 @@ def config(
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
+    signing_key: SigningKeyFile = None,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Change how a model is served; options that are not given stay as they are.
 
@@ -136,7 +140,12 @@ def config(
         large_requests=large_requests and LargeRequests(_LARGE_REQUESTS[large_requests]),
         replicas=replicas,
     )
-    publisher = open_publisher(bootstrap_servers, create_topics=not no_create_topics)
+    publisher = open_publisher(
+        bootstrap_servers,
+        create_topics=not no_create_topics,
+        signing_key=signing_key,
+        trusted_keys=trusted_keys,
+    )
     if change == ConfigChange(model=model):
         found = run(publisher.config(model))
         _show(found or ModelConfig(model=model), None, as_json=as_json)

@@ -12,7 +12,9 @@ from headrace.cli.options import (
     AsJson,
     BootstrapServers,
     NoCreateTopics,
+    SigningKeyFile,
     Timeout,
+    TrustedKeysFile,
 )
 
 _Force = Annotated[
@@ -32,21 +34,22 @@ def forget(
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
+    signing_key: SigningKeyFile = None,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Remove a retired version, or a whole model with its configuration, from the log.
 
     Its numbers are then free for other bytes. The files in the artefact store stay.
     """
     from headrace.cli.outcome import outcome, run
-    from headrace.publisher.connection import KafkaConnection
-    from headrace.publisher.models import ModelPublisher
-    from headrace.schemas.topics import Topics
+    from headrace.cli.publishing import model_publisher
 
     with outcome():
-        publisher = ModelPublisher(
-            KafkaConnection.from_environment(bootstrap_servers),
+        publisher = model_publisher(
+            bootstrap_servers,
             create_topics=not no_create_topics,
-            topics=Topics.from_environment(),
+            signing_key=signing_key,
+            trusted_keys=trusted_keys,
         )
     forgotten = run(publisher.forget(model, version, force=force, timeout=timeout))
     if as_json:

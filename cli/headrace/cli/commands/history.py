@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli.options import DEFAULT_BOOTSTRAP_SERVERS, AsJson, BootstrapServers
+from headrace.cli.options import (
+    DEFAULT_BOOTSTRAP_SERVERS,
+    AsJson,
+    BootstrapServers,
+    TrustedKeysFile,
+)
 from headrace.cli.outcome import run
 
 if TYPE_CHECKING:
@@ -23,30 +28,38 @@ def history(
     model: _Model,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     as_json: AsJson = False,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Show every event of a model that is still in the control log, oldest first.
 
     The log is compacted: an event that a later one of the same version (or of the configuration)
     has overwritten disappears after a while.
 
+    With `--trusted-keys`, also which key has signed each event, and which events nodes that trust
+    these keys refuse, and why.
+
     With `--json`: a list of objects with offset, time, what (published, retired, forgotten,
-    configured, rolled back, unreadable), version, details, platform, digest and publisher.
+    configured, rolled back, unreadable, refused), version, details, platform, digest, publisher
+    and signed_by.
     """
 
     async def work() -> list[Change]:
         from headrace.cli.log_view import changes
         from headrace.publisher.configuration import check_name
         from headrace.publisher.connection import KafkaConnection
+        from headrace.publisher.event_security import EventSecurity
+        from headrace.publisher.gate import Gate
         from headrace.publisher.history import read_control
         from headrace.schemas.topics import Topics
 
         check_name(model)
-        return changes(
-            await read_control(
-                KafkaConnection.from_environment(bootstrap_servers), Topics.from_environment()
-            ),
-            model,
+        trusted = EventSecurity.of_files(None, trusted_keys).trusted_keys
+        entries = await read_control(
+            KafkaConnection.from_environment(bootstrap_servers),
+            Topics.from_environment(),
+            Gate(trusted),
         )
+        return changes(entries, model, is_verified=trusted is not None)
 
     found = run(work())
     if as_json:

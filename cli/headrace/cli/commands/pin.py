@@ -11,7 +11,9 @@ from headrace.cli.options import (
     AsJson,
     BootstrapServers,
     NoCreateTopics,
+    SigningKeyFile,
     Timeout,
+    TrustedKeysFile,
     WaitFleet,
 )
 
@@ -35,6 +37,8 @@ def pin(
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
+    signing_key: SigningKeyFile = None,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Serve these versions and no others, whatever is published, until `headrace unpin`."""
     from headrace.cli.outcome import run
@@ -54,7 +58,12 @@ def pin(
                 model, versions or (), wait=wait, timeout=timeout, on_progress=on_progress
             )
 
-    publisher = open_publisher(bootstrap_servers, create_topics=not no_create_topics)
+    publisher = open_publisher(
+        bootstrap_servers,
+        create_topics=not no_create_topics,
+        signing_key=signing_key,
+        trusted_keys=trusted_keys,
+    )
     show(run(work(publisher)), as_json=as_json)
 
 
@@ -66,6 +75,8 @@ def unpin(
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
+    signing_key: SigningKeyFile = None,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Follow the policy from before a pin or a rollback again, else serve the latest version."""
     pin(
@@ -76,4 +87,6 @@ def unpin(
         as_json=as_json,
         bootstrap_servers=bootstrap_servers,
         no_create_topics=no_create_topics,
+        signing_key=signing_key,
+        trusted_keys=trusted_keys,
     )

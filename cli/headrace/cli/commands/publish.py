@@ -13,8 +13,10 @@ from headrace.cli.options import (
     AsJson,
     BootstrapServers,
     NoCreateTopics,
+    SigningKeyFile,
     Store,
     Timeout,
+    TrustedKeysFile,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +97,8 @@ def publish(
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
+    signing_key: SigningKeyFile = None,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Publish a model version: check it, store its files, put the event on the log.
 
@@ -104,10 +108,8 @@ def publish(
     """
     from headrace.cli.outcome import outcome, run
     from headrace.cli.publish_progress import shown
+    from headrace.cli.publishing import model_publisher
     from headrace.cli.tolerances import parse_tolerances
-    from headrace.publisher.connection import KafkaConnection
-    from headrace.publisher.models import ModelPublisher
-    from headrace.schemas.topics import Topics
 
     texts = _texts(metadata or [])
     tolerances = parse_tolerances(tolerance or [])
@@ -130,11 +132,12 @@ def publish(
             )
 
     with outcome():
-        publisher = ModelPublisher(
-            KafkaConnection.from_environment(bootstrap_servers),
+        publisher = model_publisher(
+            bootstrap_servers,
             store=store,
             create_topics=not no_create_topics,
-            topics=Topics.from_environment(),
+            signing_key=signing_key,
+            trusted_keys=trusted_keys,
         )
     _show(run(work(publisher)), as_json=as_json)
 

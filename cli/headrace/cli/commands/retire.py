@@ -13,7 +13,9 @@ from headrace.cli.options import (
     AsJson,
     BootstrapServers,
     NoCreateTopics,
+    SigningKeyFile,
     Timeout,
+    TrustedKeysFile,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def retire(
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
+    signing_key: SigningKeyFile = None,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Take a version out of service on every node.
 
@@ -46,9 +50,7 @@ def retire(
     """
     from headrace.cli.outcome import outcome, run
     from headrace.cli.publish_progress import shown
-    from headrace.publisher.connection import KafkaConnection
-    from headrace.publisher.models import ModelPublisher
-    from headrace.schemas.topics import Topics
+    from headrace.cli.publishing import model_publisher
 
     async def work(publisher: ModelPublisher) -> Retired:
         with shown() as on_progress:
@@ -57,10 +59,11 @@ def retire(
             )
 
     with outcome():
-        publisher = ModelPublisher(
-            KafkaConnection.from_environment(bootstrap_servers),
+        publisher = model_publisher(
+            bootstrap_servers,
             create_topics=not no_create_topics,
-            topics=Topics.from_environment(),
+            signing_key=signing_key,
+            trusted_keys=trusted_keys,
         )
     retired = run(work(publisher))
     if as_json:

@@ -11,7 +11,9 @@ from headrace.cli.options import (
     AsJson,
     BootstrapServers,
     NoCreateTopics,
+    SigningKeyFile,
     Timeout,
+    TrustedKeysFile,
     WaitFleet,
 )
 
@@ -34,6 +36,8 @@ def rollback(
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
+    signing_key: SigningKeyFile = None,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Serve again what was served before: its versions, labels and split, by one event.
 
@@ -52,5 +56,10 @@ def rollback(
                 model, wait=wait, timeout=timeout, on_progress=on_progress
             )
 
-    publisher = open_publisher(bootstrap_servers, create_topics=not no_create_topics)
+    publisher = open_publisher(
+        bootstrap_servers,
+        create_topics=not no_create_topics,
+        signing_key=signing_key,
+        trusted_keys=trusted_keys,
+    )
     show(run(work(publisher)), as_json=as_json)

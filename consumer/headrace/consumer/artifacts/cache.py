@@ -18,7 +18,8 @@ import structlog
 
 from headrace.consumer.artifacts.download import Store
 from headrace.consumer.artifacts.folders import CacheFolders, HeldFolder
-from headrace.consumer.core.errors import ArtifactCorrupt, CacheUnwritable
+from headrace.consumer.core.errors import ArtifactCorrupt, CacheUnwritable, ModelRejected
+from headrace.schemas.manifest import MAX_SIZE_BYTES, Manifest
 
 log = structlog.get_logger()
 
@@ -34,20 +35,25 @@ class ArtifactCache:
     so that the second finds what the first brought. Several nodes may share a root.
     """
 
-    def __init__(self, root: Path, max_bytes: int) -> None:
+    def __init__(
+        self, root: Path, max_bytes: int, max_artifact_bytes: int = MAX_SIZE_BYTES
+    ) -> None:
+        self._max_artifact_bytes = max_artifact_bytes
         self._folders = CacheFolders(root, max_bytes)
         # A lock lives for as long as someone holds it or waits for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._held: dict[str, list[HeldFolder]] = {}
 
-    async def fetch(self, uri: str, digest: str) -> Path:
+    async def fetch(self, uri: str, digest: str, size_bytes: int | None = None) -> Path:
         """Return the folder with an artefact's files, verified, and held until `release`.
 
         Args:
             uri: the folder in a store that has `manifest.json` and `files/`.
             digest: `sha256:<hex>` of the manifest.
+            size_bytes: what the event says of the files together; None: it says nothing.
 
         Raises:
+            ModelRejected: it is larger than this node takes, or the URI is not one to follow.
             ArtifactMissing: it is not in the store, or the store cannot be read now.
             ArtifactCorrupt: what is in the store is not what the digest names.
             LoadError: the cache cannot be written.
@@ -58,9 +64,10 @@ class ArtifactCache:
             raise ArtifactCorrupt(
                 f"the event's digest is {digest!r:.80}; expected sha256: and 64 hex digits"
             )
+        self._check_size(size_bytes or 0, uri)
         turn = self._turns.setdefault(digest, asyncio.Lock())
         async with turn:
-            held = await _in_thread(lambda gone: self._obtain(uri, digest, gone))
+            held = await _in_thread(lambda gone: self._obtain(uri, digest, size_bytes, gone))
         self._held.setdefault(digest, []).append(held)
         return held.files
 
@@ -71,14 +78,21 @@ class ArtifactCache:
         if not held:
             del self._held[digest]
 
-    def _obtain(self, uri: str, digest: str, gone: Event) -> HeldFolder:
+    def _obtain(self, uri: str, digest: str, size_bytes: int | None, gone: Event) -> HeldFolder:
         """Return the folder, from the cache or the store; blocking."""
         try:
             held = self._folders.find(digest, gone)
             if held is not None:
+                try:
+                    _check_told(held.manifest, size_bytes, uri)
+                except ArtifactCorrupt:
+                    held.release()
+                    raise
                 return held
             store = Store(uri)
             manifest = store.manifest(digest)
+            _check_told(manifest, size_bytes, uri)
+            self._check_size(manifest.size_bytes, uri)
             self._folders.make_room(manifest.size_bytes)
             return self._folders.add(manifest, lambda folder: store.copy(manifest, folder, gone))
         except OSError as error:
@@ -88,6 +102,21 @@ class ArtifactCache:
                 f"cannot write the artefact cache {self._folders.root}: {cause}: check that the "
                 "folder can be written and has room, or name another one with --cache-dir"
             ) from error
+
+    def _check_size(self, size_bytes: int, uri: str) -> None:
+        if size_bytes > self._max_artifact_bytes:
+            raise ModelRejected(
+                f"the artefact at {uri} has {size_bytes} bytes, and this node takes at most "
+                f"{self._max_artifact_bytes}: raise --max-artifact-bytes, or publish a smaller one"
+            )
+
+
+def _check_told(manifest: Manifest, size_bytes: int | None, uri: str) -> None:
+    if size_bytes is not None and manifest.size_bytes != size_bytes:
+        raise ArtifactCorrupt(
+            f"the artefact at {uri} has {manifest.size_bytes} bytes by its manifest, and "
+            f"{size_bytes} by the event: publish the version again"
+        )
 
 
 async def _in_thread(work: Callable[[Event], HeldFolder]) -> HeldFolder:

@@ -8,16 +8,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import BinaryIO, Final
 
 from headrace.consumer.artifacts.folders import Abandoned
+from headrace.consumer.artifacts.local_files import open_inside
 from headrace.consumer.core.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
     HeadraceError,
     ModelRejected,
 )
-from headrace.publisher.filesystems import url_to_fs
+from headrace.publisher.filesystems import is_local, url_to_fs
 from headrace.schemas.errors import WireError
 from headrace.schemas.manifest import (
     FILES_FOLDER,
@@ -71,7 +72,7 @@ class Store:
         """
         with self._reading(MANIFEST_NAME):
             self._files.invalidate_cache()
-            with self._files.open(f"{self._root}/{MANIFEST_NAME}", "rb") as file:
+            with self._open(MANIFEST_NAME) as file:
                 data = file.read(MAX_MANIFEST_BYTES + 1)
         try:
             manifest = Manifest.from_json(data)
@@ -122,7 +123,7 @@ class Store:
 
     def _pieces(self, path: str) -> Generator[bytes]:
         with self._reading(path):
-            file = self._files.open(f"{self._root}/{FILES_FOLDER}/{path}", "rb")
+            file = self._open(f"{FILES_FOLDER}/{path}")
         with file:
             while True:
                 with self._reading(path):
@@ -130,6 +131,11 @@ class Store:
                 if not piece:
                     return
                 yield piece
+
+    def _open(self, path: str) -> BinaryIO:
+        if is_local(self._files):
+            return open_inside(self._root, path)
+        return self._files.open(f"{self._root}/{path}", "rb")
 
     @contextmanager
     def _reading(self, path: str) -> Generator[None]:

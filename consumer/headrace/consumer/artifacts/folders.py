@@ -40,8 +40,9 @@ class HeldFolder:
     **Concurrency:** thread-safe; release it once.
     """
 
-    def __init__(self, folder: Path, descriptor: int) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, descriptor: int) -> None:
         self.files = folder / FILES_FOLDER
+        self.manifest = manifest
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -71,9 +72,10 @@ class CacheFolders:
         if descriptor is None:
             return None
         try:
-            if _is_intact(folder, digest, gone):
+            manifest = _intact(folder, digest, gone)
+            if manifest is not None:
                 os.utime(folder)  # The order of use is the order of pruning.
-                return HeldFolder(folder, descriptor)
+                return HeldFolder(folder, manifest, descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -106,14 +108,14 @@ class CacheFolders:
             os.close(descriptor)
             shutil.rmtree(incoming, ignore_errors=True)
             raise
-        return HeldFolder(folder, descriptor)
+        return HeldFolder(folder, manifest, descriptor)
 
     def make_room(self, size_bytes: int) -> None:
         """Remove the folders used longest ago, until `size_bytes` more fit or all are in use.
 
         Also removes what processes that were killed have left half-made.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             for pattern in (_INCOMING, _DISCARDED):
                 for left in self.root.glob(f"{pattern}*"):
@@ -182,8 +184,8 @@ def _locked(folder: Path, kind: int) -> int | None:
     return None
 
 
-def _is_intact(folder: Path, digest: str, gone: Event) -> bool:
-    """Whether the folder holds the artefact of this digest, to the last byte."""
+def _intact(folder: Path, digest: str, gone: Event) -> Manifest | None:
+    """Return the manifest when the folder holds the artefact of this digest, to the last byte."""
 
     def look_up(_hashed_bytes: int) -> None:
         if gone.is_set():
@@ -191,9 +193,20 @@ def _is_intact(folder: Path, digest: str, gone: Event) -> bool:
 
     try:
         manifest = Manifest.from_json((folder / MANIFEST_NAME).read_bytes())
-        return manifest.digest == digest and scan(folder / FILES_FOLDER, look_up) == manifest
+        is_intact = (
+            _is_private(folder)
+            and manifest.digest == digest
+            and scan(folder / FILES_FOLDER, look_up) == manifest
+        )
     except (OSError, WireError, ValueError):
-        return False
+        return None
+    return manifest if is_intact else None
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody but us can change what is in the folder once it was looked over."""
+    found = folder.stat(follow_symlinks=False)
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _renamed(source: Path, target: Path) -> bool:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
+import structlog
+
 from headrace.consumer.core.plan import ControlEvent
+from headrace.publisher.clients import Message, timed
+from headrace.publisher.fleet import control_error
+from headrace.publisher.gate import Gate, check_validated
 from headrace.schemas.codec import decode
-from headrace.schemas.errors import Undecodable
+from headrace.schemas.errors import EventRefused, Undecodable, WireError
 from headrace.schemas.records import (
     MODEL_NAME,
     ModelConfig,
@@ -18,11 +24,41 @@ from headrace.schemas.records import (
     version_key,
 )
 
+_LOG: Final = structlog.get_logger(__name__)
 MAX_RECORD_BYTES: Final = 2**20
 _VERSION: Final = b"version/"
 _CONFIG: Final = b"model/"
 _NAME: Final = MODEL_NAME.pattern.encode()
 _KEY: Final = re.compile(rb"version/(?:%b)/[1-9][0-9]{0,18}|model/(?:%b)" % (_NAME, _NAME))
+
+
+def read_events(
+    messages: Iterable[Message], gate: Gate, *, requires_validation: bool
+) -> tuple[list[ControlEvent], list[str]]:
+    """Return the events of consecutive records, and in words what was skipped and why."""
+    events: list[ControlEvent] = []
+    skipped: list[str] = []
+    for message in messages:
+        try:
+            # Before anything is decoded: what nobody trusted has written is not looked into.
+            gate.admit(timed(message))
+            event = read_event(message.offset, message.key, message.value)
+            if requires_validation:
+                check_validated(event.record)
+        except EventRefused as error:
+            _LOG.warning(
+                "control_record.refused",
+                offset=message.offset,
+                reason=error.reason,
+                error=str(error),
+            )
+            skipped.append(control_error(message.offset, f"refused: {error}"))
+        except WireError as error:
+            skipped.append(control_error(message.offset, str(error)))
+            _LOG.warning("control_record.skipped", error=skipped[-1])
+        else:
+            events.append(event)
+    return events, skipped
 
 
 def read_event(offset: int, key: bytes | None, value: bytes | None) -> ControlEvent:

@@ -38,7 +38,7 @@ from headrace.consumer.core.manager import Manager
 from headrace.consumer.core.monitor import Monitor
 from headrace.consumer.core.plan import PlannedModel
 from headrace.consumer.core.repository import Listed, ModelWish
-from headrace.publisher.errors import InvalidArgument, LogConflict, PublisherError
+from headrace.publisher.errors import InvalidArgument, LogConflict, NotTrusted, PublisherError
 from headrace.publisher.models import ModelPublisher
 from headrace.schemas.records import ModelConfig, ServableState
 
@@ -102,6 +102,10 @@ class LogRepository:
 
     async def _write(self, changes: Sequence[Change]) -> None:
         """Write the events in their order, and wait until this node follows the last one."""
+        for change in changes:  # All of them first: what is written stays written.
+            self._publisher.security.check_model(change.model)
+            if isinstance(change, Publish):
+                self._publisher.security.check_unvalidated(change.model)
         offset = -1
         for change in changes:
             offset = await self._append(change)
@@ -151,6 +155,8 @@ class LogRepository:
                 yield
             except InvalidArgument as error:
                 raise InvalidRequest(str(error)) from error
+            except NotTrusted as error:
+                raise ModelControlOff(str(error)) from error
             except LogConflict as error:
                 raise ChangeConflict(str(error)) from error
             except PublisherError as error:
@@ -188,9 +194,15 @@ class ClosedRepository:
     """The `Repository` of a node that takes no orders: it only tells what there is.
 
     **Concurrency:** event loop only.
+
+    Args:
+        manager: knows the plan.
+        monitor: knows what serves.
+        why: the reason, in words.
     """
 
-    def __init__(self, manager: Manager, monitor: Monitor) -> None:
+    def __init__(self, manager: Manager, monitor: Monitor, why: str = "--no-model-control") -> None:
+        self._why = why
         self._manager = manager
         self._monitor = monitor
 
@@ -200,19 +212,18 @@ class ClosedRepository:
 
     async def reload(self, models: Sequence[ModelWish]) -> None:  # noqa: ARG002 - the protocol's
         """Refuse."""
-        raise _off()
+        raise self._off()
 
     async def load(self, model: str) -> None:  # noqa: ARG002 - the protocol's parameter
         """Refuse."""
-        raise _off()
+        raise self._off()
 
     async def unload(self, model: str) -> None:  # noqa: ARG002 - the protocol's parameter
         """Refuse."""
-        raise _off()
+        raise self._off()
 
-
-def _off() -> ModelControlOff:
-    return ModelControlOff(
-        "this node takes no orders which models to serve (--no-model-control): publish to the "
-        "control log instead, with 'headrace publish', 'retire' and 'config'"
-    )
+    def _off(self) -> ModelControlOff:
+        return ModelControlOff(
+            f"this node takes no orders which models to serve ({self._why}): publish to the "
+            "control log instead, with 'headrace publish', 'retire' and 'config'"
+        )

@@ -87,7 +87,7 @@ class WorkerLoader:
         limit = asyncio.timeout(self._options.load_timeout_seconds)
         try:
             async with limit:
-                path = await self._cache.fetch(record.uri, record.digest)
+                path = await self._cache.fetch(record.uri, record.digest, record.size_bytes)
                 fetched = asyncio.get_running_loop().time()
                 start = partial(self._start, record, path)
                 worker = await start(batching, yields_cpu=yields_cpu)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -323,3 +324,58 @@ async def test_a_rename_that_another_node_won_is_no_failure(
     path = await ArtifactCache(root, 2**20).fetch(published.uri, published.digest)
     assert scan(path).digest == published.digest
     assert visible(root) == [published.folder.name]
+
+
+async def test_an_entry_that_others_can_change_is_fetched_anew(
+    root: Path, published: Published, downloads: list[str]
+) -> None:
+    """What is verified must still be so when it is loaded."""
+    path = await ArtifactCache(root, 2**20).fetch(published.uri, published.digest)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    path.parent.chmod(0o770)
+    path = await ArtifactCache(root, 2**20).fetch(published.uri, published.digest)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert len(downloads) == 2
+
+
+async def test_the_size_that_the_event_tells_must_be_right(
+    root: Path, cache: ArtifactCache, published: Published
+) -> None:
+    """Whether the artefact is in the cache or not, so that all nodes judge alike."""
+    size = scan(published.folder / "files").size_bytes
+    for _ in range(2):
+        with pytest.raises(ArtifactCorrupt, match=rf"has {size} bytes by its manifest, and 7 by"):
+            await cache.fetch(published.uri, published.digest, 7)
+        await cache.fetch(published.uri, published.digest, size)
+        cache.release(published.digest)
+
+
+async def test_an_artefact_above_the_bound_is_refused(root: Path, published: Published) -> None:
+    """By the event's word before anything is asked, by the manifest before anything is copied."""
+    size = scan(published.folder / "files").size_bytes
+    cache = ArtifactCache(root, 2**20, max_artifact_bytes=size - 1)
+    words = rf"has {size} bytes, and this node takes at most {size - 1}: raise --max-artifact-bytes"
+    with pytest.raises(ModelRejected, match=words):
+        await cache.fetch("file:///nowhere", published.digest, size)
+    with pytest.raises(ModelRejected, match=words):
+        await cache.fetch(published.uri, published.digest)
+    assert list(os.walk(root)) == []
+
+
+@pytest.mark.parametrize("path", ["files/saved_model.pb", "files/variables", "manifest.json"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "socket"])
+async def test_a_store_with_other_things_than_files_is_refused(
+    cache: ArtifactCache, published: Published, path: str, kind: str
+) -> None:
+    """A link may lead anywhere, a pipe is waited for without end."""
+    place = published.folder / path
+    hidden = published.folder / "hidden"
+    place.rename(hidden)
+    if kind == "link":
+        place.symlink_to(hidden)
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        os.mknod(place, stat.S_IFSOCK | 0o600)
+    with pytest.raises(ArtifactCorrupt, match="is a link, a device or a pipe, or leads through"):
+        await asyncio.wait_for(cache.fetch(published.uri, published.digest), 10)
