@@ -25,6 +25,7 @@ from headrace.consumer.core.errors import NodeError
 from headrace.consumer.door_settings import DoorSettings
 from headrace.consumer.http_settings import HttpSettings
 from headrace.consumer.kafka_settings import KafkaSettings
+from headrace.consumer.shadow_settings import ShadowSettings
 from headrace.consumer.stream.options import DeliveryGuarantee
 from headrace.schemas.topics import Topics
 
@@ -39,7 +40,7 @@ def _expanded(path: Path) -> Path:
     return path.expanduser()
 
 
-class _Groups(KafkaSettings, DoorSettings, HttpSettings):
+class _Groups(KafkaSettings, DoorSettings, HttpSettings, ShadowSettings):
     """The settings that come in groups, each defined where it belongs."""
 
 
@@ -204,6 +205,7 @@ class Settings(_Groups, BaseSettings):
             requests=self.request_topic,
             responses=self.response_topic,
             dead_letters=self.dead_letter_topic,
+            shadow=self.shadow_topic,
         )
 
     @classmethod

@@ -184,11 +184,13 @@ class ModelPublisher:
         """
         configuration.check_name(wish.model)
         async with self._appending:
+            known = Known.of(await self._log.read())
             config = wish
             if isinstance(config, ConfigChange):
-                last = Known.of(await self._log.read()).configs.get(wish.model)
+                last = known.configs.get(wish.model)
                 config = config.apply(last or ModelConfig(model=wish.model))
             configuration.check(config)
+            known.check_shadow(config)
             offset = await self._log.append(config_key(wish.model), config, timeout)
         return Configured(config=config, control_offset=offset)
 

@@ -77,6 +77,22 @@ _Replicas = Annotated[
     int | None,
     typer.Option("--replicas", help="Worker processes of each version on a node."),
 ]
+_Shadow = Annotated[
+    str | None,
+    typer.Option(
+        "--shadow",
+        metavar="TARGET[=PERCENT]|none",
+        help="Mirror requests to a label, a version or another model, and compare the answers.",
+    ),
+]
+_ShadowTolerance = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shadow-tolerance",
+        metavar="[OUTPUT=]ABS[,REL]|none",
+        help="How far numbers of an output, or of all others, may be from the shadow's.",
+    ),
+]
 _Shown: TypeAlias = str | int | list[int] | dict[str, int]
 _LARGE_REQUESTS = {"run": "RUN_WHOLE", "split": "SPLIT", "refuse": "REFUSE"}
 _Preserving = Annotated[
@@ -100,6 +116,8 @@ def config(
     batching_parameters_file: _ParametersFile = None,
     replicas: _Replicas = None,
     preserving: _Preserving = None,
+    shadow: _Shadow = None,
+    shadow_tolerance: _ShadowTolerance = None,
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
@@ -109,12 +127,14 @@ def config(
     Without any, show the configuration that the log holds.
     """
     from headrace.cli.outcome import outcome, run
+    from headrace.cli.shadow_options import parse_shadow, parse_tolerances
     from headrace.publisher.configuration import ConfigChange
     from headrace.publisher.connection import KafkaConnection
     from headrace.publisher.models import ModelPublisher
     from headrace.schemas.records import LargeRequests, ModelConfig, Preserving
     from headrace.schemas.topics import Topics
 
+    shadow_target, shadow_fraction = parse_shadow(shadow)
     change = ConfigChange(
         model=model,
         policy=None if policy is None else _policy(policy),
@@ -129,6 +149,9 @@ def config(
         pads_variable_length=pad_variable_length_inputs,
         large_requests=large_requests and LargeRequests(_LARGE_REQUESTS[large_requests]),
         replicas=replicas,
+        shadow_target=shadow_target,
+        shadow_fraction=shadow_fraction,
+        shadow_tolerances=parse_tolerances(shadow_tolerance),
     )
     with outcome():
         publisher = ModelPublisher(
@@ -198,6 +221,7 @@ def _numbers(pairs: list[str], option: str) -> dict[str, int]:
 
 
 def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> None:
+    from headrace.cli.shadow_options import shadow_words
     from headrace.publisher.configuration import policy_words
 
     batching = config.batching
@@ -213,6 +237,7 @@ def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> 
         "pads_variable_length": batching.pads_variable_length,
         "large_requests": batching.large_requests.lower(),
         "replicas": config.replicas,
+        "shadow": shadow_words(config.shadow),
     }
     if as_json:
         typer.echo(json.dumps({**shown, "control_offset": control_offset}))
