@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from pathlib import Path
 
 import aiohttp
-import numpy as np
 import pytest
 
-from headrace.publisher import InferenceFailed, KafkaConnection, ModelPublisher
+from headrace.publisher import KafkaConnection, ModelPublisher
 from headrace.publisher.configuration import ConfigChange
-from headrace.publisher.inference import make_request
-from headrace.schemas.comparison import Agreement
 from headrace.schemas.records import Tolerance
 from tests.e2e.rig import NodeProcess, Site, deployment, grpc_client
 from tests.e2e.shadows import comparisons

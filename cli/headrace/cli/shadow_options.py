@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 import typer
@@ -70,3 +71,8 @@ def shadow_words(shadow: Shadow | None) -> str:
         for output, each in sorted(shadow.tolerances.items())
     ]
     return f"{words} (tolerance {' '.join(tolerances)})" if tolerances else words
+
+
+def shadow_object(shadow: Shadow | None) -> dict[str, object] | None:
+    """Return a shadow as JSON shows it."""
+    return None if shadow is None else asdict(shadow)

@@ -221,7 +221,7 @@ def _numbers(pairs: list[str], option: str) -> dict[str, int]:
 
 
 def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> None:
-    from headrace.cli.shadow_options import shadow_words
+    from headrace.cli.shadow_options import shadow_object, shadow_words
     from headrace.publisher.configuration import policy_words
 
     batching = config.batching
@@ -240,7 +240,8 @@ def _show(config: ModelConfig, control_offset: int | None, *, as_json: bool) -> 
         "shadow": shadow_words(config.shadow),
     }
     if as_json:
-        typer.echo(json.dumps({**shown, "control_offset": control_offset}))
+        shadow = shadow_object(config.shadow)
+        typer.echo(json.dumps({**shown, "shadow": shadow, "control_offset": control_offset}))
         return
     for name, value in shown.items():
         typer.echo(f"{name.replace('_', ' ')}: {_words(value)}")
