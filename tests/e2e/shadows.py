@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from headrace.publisher.clients import AIOKafkaConsumer, TopicPartition
+from headrace.publisher.fleet import Fleet, status_reader
 from headrace.schemas.codec import decode
 from headrace.schemas.comparison import ShadowComparison
+from headrace.schemas.topics import RequestHeader
 from tests.e2e.rig import Site
 
 
@@ -46,3 +48,29 @@ async def comparisons(site: Site) -> AsyncGenerator[Comparisons, None]:
     async with site.connection.consumer() as consumer:
         consumer.assign([TopicPartition(site.topics.shadow, 0)])
         yield Comparisons(consumer)
+
+
+async def applied(site: Site, control_offset: int) -> None:
+    """Wait until the node has applied a control record."""
+    name = f"{site.name}-node"
+
+    def is_applied(fleet: Fleet) -> bool | None:
+        node = fleet.nodes.get(name)
+        return True if node is not None and node.control_offset >= control_offset else None
+
+    async with status_reader(site.connection, site.topics) as reader:
+        assert await reader.wait_for(is_applied, 30)
+
+
+async def correlations(site: Site, topic: str, count: int) -> dict[int, list[bytes]]:
+    """Return the correlation ids of a topic's records, by partition, when there are so many."""
+    found: dict[int, list[bytes]] = {}
+    async with site.connection.consumer(isolation_level="read_committed") as consumer:
+        consumer.assign([TopicPartition(topic, number) for number in range(8)])
+        async with asyncio.timeout(60):
+            while sum(map(len, found.values())) < count:
+                for partition, messages in (await consumer.getmany(timeout_ms=100)).items():
+                    found.setdefault(partition.partition, []).extend(
+                        dict(message.headers)[RequestHeader.CORRELATION_ID] for message in messages
+                    )
+    return found
