@@ -98,8 +98,8 @@ async def test_requests_of_every_door_are_compared_and_answered_as_ever(site: Si
             assert [(each.output, each.max_absolute) for each in record.differences] == [
                 (output, 0.25)
             ]
-        answer = await stream.infer("m", {"x": np.array(X["x"], np.float32)})
-        np.testing.assert_array_equal(answer.outputs["y"].ravel(), np.array(Y, np.float32))
+        streamed = await stream.infer("m", {"x": np.array(X["x"], np.float32)})
+        np.testing.assert_array_equal(streamed.outputs["y"].ravel(), np.array(Y, np.float32))
         (record,) = await found.take(1)
         assert record.differences[0].differing == 1
 

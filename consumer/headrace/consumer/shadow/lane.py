@@ -13,6 +13,7 @@ from headrace.consumer.core.choice import Choice
 from headrace.consumer.shadow.messages import PASSING
 
 _MAX_JOINED_CALLS: Final = 256
+_MAX_JOINED_BYTES: Final = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,17 +81,18 @@ class Lane:
     def take(self) -> list[Sample]:
         """Take out the first sample, and those right behind it that can be asked with it."""
         first = self._samples[0]
-        taken, calls = list[Sample](), 0
+        taken, calls, size = list[Sample](), 0, 0
         while self._samples:
             sample = self._samples[0]
             if sample.choice is not first.choice or sample.encoding is not first.encoding:
                 break
-            if taken and calls + len(sample.payloads) > _MAX_JOINED_CALLS:
+            calls += len(sample.payloads)
+            size += sample.size_bytes
+            if taken and (calls > _MAX_JOINED_CALLS or size > _MAX_JOINED_BYTES):
                 break
             taken.append(self._samples.popleft())
-            calls += len(sample.payloads)
+            self._calls -= len(sample.payloads)
             self._bytes -= sample.size_bytes
-        self._calls -= calls
         return taken
 
     def take_missed(self) -> int:

@@ -44,10 +44,11 @@ class ShadowOptions:
 
 
 class _Lane(Lane):
-    """A lane, the task that works on it, and when it last told that there is nobody to ask."""
+    """A name's lane, the task that works on it, and when it last told that nobody can be asked."""
 
-    def __init__(self, options: LaneOptions) -> None:
+    def __init__(self, model: str, options: LaneOptions) -> None:
         super().__init__(options)
+        self.model = model
         self.task: asyncio.Task[None] | None = None
         self.refused_at = float("-inf")
 
@@ -96,13 +97,16 @@ class Shadowing:
         mirrored = choice.mirrored
         if self._tasks is None or mirrored is None:
             return
-        lane = self._lanes.get(mirrored.model)
-        if lane is None:
-            lane = self._lanes[mirrored.model] = _Lane(self._options.lane)
-        lane.draw(choice, calls, answers, seconds, mirrored.shadow.fraction)
-        if lane.task is None and lane:
-            name = f"shadow of {mirrored.model}"
-            lane.task = self._tasks.create_task(self._work(lane), name=name)
+        try:
+            lane = self._lanes.get(mirrored.model)
+            if lane is None:
+                lane = self._lanes[mirrored.model] = _Lane(mirrored.model, self._options.lane)
+            lane.draw(choice, calls, answers, seconds, mirrored.shadow.fraction)
+            if lane.task is None and lane:
+                name = f"shadow of {mirrored.model}"
+                lane.task = self._tasks.create_task(self._work(lane), name=name)
+        except Exception:  # door: the caller's answer is on its way, and must not be lost here
+            log.exception("shadow.mirror_failed", model=mirrored.model)
 
     async def _work(self, lane: _Lane) -> None:
         """Mirror what is in a lane, until it is empty."""
@@ -112,7 +116,7 @@ class Shadowing:
                 assert mirrored is not None
                 await self._mirror_next(lane, mirrored)
         except Exception:  # door: nothing that goes wrong with a copy may end the node
-            log.exception("shadow.mirror_failed")
+            log.exception("shadow.mirror_failed", model=lane.model)
             lane.clear()
         finally:
             lane.task = None

@@ -65,7 +65,7 @@ def same(left: Array, right: Array) -> bool:
     if left.dtype != right.dtype or left.shape != right.shape:
         return False
     if left.dtype == STRINGS:
-        return left.tolist() == right.tolist()
+        return bool(left.tolist() == right.tolist())
     return left.tobytes() == right.tobytes()
 
 

@@ -113,6 +113,10 @@ async def test_only_what_can_be_asked_together_is_taken_together(choice: Choice)
     assert [len(lane.take()) for _ in range(2)] == [256, 44]
     lane.draw(choice, calls(1000), answers(1000), 0.1, 1.0)
     assert len(lane.take()) == 1, "what was asked together stays together"
+    large = Calls(Encoding.AVRO, [bytes(3 * 2**20)], [0.0])
+    for _ in range(5):
+        lane.draw(choice, large, answers(1), 0.1, 1.0)
+    assert [len(lane.take()) for _ in range(3)] == [2, 2, 1]
 
 
 def test_clearing_counts_what_waited(choice: Choice) -> None:
