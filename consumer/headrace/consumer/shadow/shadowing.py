@@ -134,18 +134,16 @@ class Shadowing:
             if target.serving is choice.serving:
                 lane.take()  # Asked again, the version would say the same.
                 return
-            if choice.servable.is_busy or target.servable.is_busy:
-                samples = None
-            else:
-                samples = lane.take()
-                outcomes = await self._ask(target, samples)
-        if samples is None:
+            is_busy = choice.servable.is_busy or target.servable.is_busy
+            job = None if is_busy else await self._ask(lane, mirrored, target)
+        if job is None:
             await asyncio.sleep(_PAUSE_SECONDS)
         else:
-            await self._publish(self._job(lane, mirrored, samples, _origin(target), outcomes))
+            await self._publish(job)
 
-    async def _ask(self, target: Choice, samples: Sequence[Sample]) -> list[Outcome]:
-        """Return what becomes of the samples' calls, all asked together."""
+    async def _ask(self, lane: _Lane, mirrored: Mirrored, target: Choice) -> Job:
+        """Ask the target what comes first in a lane; return what is to be compared."""
+        samples = lane.take()
         payloads = [payload for sample in samples for payload in sample.payloads]
         begun_at = time.monotonic()
         deadlines_seconds = [begun_at + self._options.timeout_seconds] * len(payloads)
@@ -155,10 +153,11 @@ class Shadowing:
         except RequestError as error:
             answers = refused(Fault(error.code, str(error)), len(payloads))
         micros = _micros(time.monotonic() - begun_at)
-        return [
+        outcomes = [
             _outcome(answers.faults.get(place, payload), micros)
             for place, payload in enumerate(answers.payloads)
         ]
+        return self._job(lane, mirrored, samples, _origin(target), outcomes)
 
     async def _refuse(
         self, lane: _Lane, mirrored: Mirrored, error: RequestError | ValueError
