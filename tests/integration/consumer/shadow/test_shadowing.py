@@ -182,6 +182,12 @@ async def test_a_shadow_that_raises_refuses_or_errs_is_a_failure_of_its_own(
         assert record.shadow.error_code == "RESOURCE_EXHAUSTED"
         second.raise_all(RuntimeError("a defect"))
         assert not (await on.ask(M1)).faults
+        on.serve("n", 1)
+        on.serve("n", 2)
+        on.mirror("n", "2")
+        await on.ask(Route("n", 1))
+        (record,) = await on.comparisons(1)
+        assert record.model == "n", "asked later, so the defect has been met"
         on.serve("m", 2).answer_all(Fault(Code.INTERNAL, "it broke"))
         await on.ask(M1)
         (record,) = await on.comparisons(1)

@@ -80,8 +80,8 @@ def test_what_has_no_room_is_counted(choice: Choice) -> None:
     lane.draw(choice, calls(9), answers(9), 0.1, 1.0)
     assert lane.missed == 8 + 9, "2 of 9 have room, and then no bytes"
     assert len(drawn(lane)) == 3
-    lane.draw(choice, calls(1), answers(1), 0.1, 1.0)
-    assert len(drawn(lane)) == 1
+    lane.draw(choice, calls(3), answers(3), 0.1, 1.0)
+    assert len(drawn(lane)) == 3
     assert (lane.take_missed(), lane.take_missed()) == (17, 0)
 
 
