@@ -79,7 +79,7 @@ app.command(rich_help_panel="Publish")(forget)
 app.command(rich_help_panel="Look")(models)
 app.command(rich_help_panel="Look")(history)
 app.add_typer(dead_letters, rich_help_panel="Look")
-app.add_typer(shadow, name="shadow", rich_help_panel="Look")
+app.add_typer(shadow, rich_help_panel="Look")
 app.command(rich_help_panel="Look")(replay)
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "replay",
     "retire",
     "serve",
+    "shadow",
     "topics",
 )
 

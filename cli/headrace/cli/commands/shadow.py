@@ -13,7 +13,12 @@ from headrace.cli.outcome import run
 if TYPE_CHECKING:
     from headrace.publisher.shadow_report import ShadowReport
 
-shadow = typer.Typer(help="Look at how the answers of shadows compare.", no_args_is_help=True)
+shadow = typer.Typer(
+    name="shadow",
+    help="Look at how the answers of shadows compare.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
 
 _Model = Annotated[
     str,
