@@ -101,6 +101,7 @@ class Site:
             requests=f"{self.name}.requests",
             responses=f"{self.name}.responses",
             dead_letters=f"{self.name}.dead-letters",
+            shadow=f"{self.name}.shadow",
         )
 
     def arguments(self, **settings: object) -> list[str]:
@@ -117,6 +118,7 @@ class Site:
             "request_topic": self.topics.requests,
             "response_topic": self.topics.responses,
             "dead_letter_topic": self.topics.dead_letters,
+            "shadow_topic": self.topics.shadow,
             "cache_dir": self.folder / "cache",
             "heartbeat_seconds": 0.5,
             "first_backoff_seconds": 0.05,

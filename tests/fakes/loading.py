@@ -17,6 +17,7 @@ class EchoServable:
     def __init__(self, planned: PlannedVersion) -> None:
         self.planned = planned
         self.signature_def = b""
+        self.is_busy = False
         self.batching: Batching | None = None
         self.replicas = 1
         self.unloaded = asyncio.Event()

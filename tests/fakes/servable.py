@@ -48,6 +48,7 @@ class FakeServable:
         self.batching = Batching()
         self.replicas = 1
         self.is_unloaded = False
+        self.is_busy = False
         self.cancelled = 0
         self._max_inside = max_inside
         self._inside = 0

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.moments import iso
+from headrace.cli.shadow_options import shadow_words
 from headrace.publisher import rollback
 from headrace.publisher.configuration import policy_words
 from headrace.publisher.history import ControlEntry
@@ -197,6 +198,7 @@ def _settings(config: ModelConfig) -> dict[str, str]:
         "pads variable length": "yes" if config.batching.pads_variable_length else "no",
         "large requests": config.batching.large_requests.lower().replace("_", " "),
         "replicas": str(config.replicas),
+        "shadow": shadow_words(config.shadow),
     }
 
 

@@ -32,6 +32,7 @@ from headrace.cli.commands.retire import retire
 from headrace.cli.commands.rollback import rollback
 from headrace.cli.commands.serve import CONTEXT as SERVE_CONTEXT
 from headrace.cli.commands.serve import serve
+from headrace.cli.commands.shadow import shadow
 from headrace.cli.commands.topics import topics
 
 DEBUG_VARIABLE = "HEADRACE_DEBUG"
@@ -87,6 +88,7 @@ app.command(rich_help_panel="Look")(models)
 app.command(rich_help_panel="Look")(history)
 app.command(rich_help_panel="Look")(plan)
 app.add_typer(dead_letters, rich_help_panel="Look")
+app.add_typer(shadow, rich_help_panel="Look")
 app.command(rich_help_panel="Look")(replay)
 
 

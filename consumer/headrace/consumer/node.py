@@ -1,6 +1,7 @@
 """The composition root: opens the parts of a node in order and closes them in reverse.
 
-    web → status → zygotes → loader → manager → web's inference → rpc → control log → stream
+    web → status → zygotes → loader → manager → shadowing → web's inference → rpc → control log →
+    stream
 
 Doors close before the engine; the HTTP port goes last, so that health checks hear of the drain.
 """
@@ -33,6 +34,7 @@ from headrace.consumer.parts import (
     load_certificates,
     open_intake,
     repository_of,
+    shadowing_of,
     worker_options,
 )
 from headrace.consumer.rpc.door import GrpcDoor
@@ -70,7 +72,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     connection = settings.kafka_connection
     connection.client_arguments()  # a file that cannot be read is told now, and not for ever after
     certificates, security = load_certificates(settings), settings.event_security
-    readiness, monitor, serving_map = Readiness(), Monitor(), ServingMap()
+    shadowing = shadowing_of(settings, connection)
+    readiness, monitor, serving_map = Readiness(), Monitor(), ServingMap(shadowing)
     slots = LoadSlots(settings.initial_load_slots)
     monitor.observe(_log_transition)
     status = StatusPublisher(
@@ -105,6 +108,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         zygotes,
         loader,
         manager,
+        shadowing.running(serving_map),
         web.answering(),
         rpc,
         asyncio.TaskGroup() as tasks,

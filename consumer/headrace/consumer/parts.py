@@ -13,6 +13,9 @@ from headrace.consumer.core.repository import Repository
 from headrace.consumer.rpc.admission import CallLimits
 from headrace.consumer.rpc.door import GrpcOptions
 from headrace.consumer.settings import Settings
+from headrace.consumer.shadow.lane import LaneOptions
+from headrace.consumer.shadow.results import Results
+from headrace.consumer.shadow.shadowing import Shadowing, ShadowOptions
 from headrace.consumer.stream.claims import Claims
 from headrace.consumer.stream.intake import Intake
 from headrace.consumer.stream.registry import Registry, open_registry
@@ -112,6 +115,20 @@ def http_options(settings: Settings, certificates: Certificates | None) -> HttpO
         idle_timeout_seconds=settings.http_idle_timeout_seconds,
         drain_seconds=settings.drain_seconds,
         cors_origin=settings.http_cors_origin,
+    )
+
+
+def shadowing_of(settings: Settings, connection: KafkaConnection) -> Shadowing:
+    """Return what mirrors requests."""
+    return Shadowing(
+        Results(connection, settings.shadow_topic),
+        ShadowOptions(
+            node=settings.node,
+            timeout_seconds=settings.shadow_timeout_seconds,
+            lane=LaneOptions(
+                max_calls=settings.shadow_max_calls, max_bytes=settings.shadow_max_bytes
+            ),
+        ),
     )
 
 

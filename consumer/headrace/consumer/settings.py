@@ -26,6 +26,7 @@ from headrace.consumer.door_settings import DoorSettings
 from headrace.consumer.http_settings import HttpSettings
 from headrace.consumer.kafka_settings import KafkaSettings
 from headrace.consumer.security_settings import SecuritySettings
+from headrace.consumer.shadow_settings import ShadowSettings
 from headrace.consumer.stream.options import DeliveryGuarantee
 from headrace.schemas.topics import Topics
 
@@ -40,7 +41,7 @@ def _expanded(path: Path) -> Path:
     return path.expanduser()
 
 
-class _Groups(KafkaSettings, DoorSettings, HttpSettings, SecuritySettings):
+class _Groups(KafkaSettings, DoorSettings, HttpSettings, SecuritySettings, ShadowSettings):
     """The settings that come in groups, each defined where it belongs."""
 
 
@@ -205,6 +206,7 @@ class Settings(_Groups, BaseSettings):
             requests=self.request_topic,
             responses=self.response_topic,
             dead_letters=self.dead_letter_topic,
+            shadow=self.shadow_topic,
         )
 
     @classmethod

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final, TypeVar
 
 from headrace.publisher.errors import InvalidArgument
+from headrace.publisher.shadows import changed, check_shadow
 from headrace.schemas.arms import route_of_arm
 from headrace.schemas.cohorts import BUCKETS
 from headrace.schemas.records import (
@@ -17,6 +18,7 @@ from headrace.schemas.records import (
     ModelConfig,
     PolicyKind,
     Preserving,
+    Tolerance,
     VersionPolicy,
     check_model_name,
     check_version,
@@ -36,6 +38,8 @@ class ConfigChange:
     `labels` are added or moved, `unlabel` are removed. `split` replaces the whole split; an empty
     one ends it; so does an empty `allowed_batch_rows` with the sizes that a batch may have.
     `batching` replaces all rules of batching, before those that are named one by one.
+    `shadow_target` begins, turns or, when empty, ends the mirroring of requests;
+    `shadow_tolerances` replaces all tolerances.
     """
 
     model: str
@@ -51,12 +55,15 @@ class ConfigChange:
     pads_variable_length: bool | None = None
     large_requests: LargeRequests | None = None
     replicas: int | None = None
+    shadow_target: str | None = None
+    shadow_fraction: float | None = None
+    shadow_tolerances: Mapping[str, Tolerance] | None = None
 
     def apply(self, config: ModelConfig) -> ModelConfig:
         """Return `config` with this change.
 
         Raises:
-            InvalidArgument: a label to remove is not there.
+            InvalidArgument: a label to remove is not there, or the shadow to change.
         """
         unknown = [label for label in self.unlabel if label not in config.labels]
         if unknown:
@@ -82,6 +89,9 @@ class ConfigChange:
             split=config.split if self.split is None else dict(self.split),
             batching=batching,
             replicas=_or(self.replicas, config.replicas),
+            shadow=changed(
+                config, self.shadow_target, self.shadow_fraction, self.shadow_tolerances
+            ),
         )
 
 
@@ -97,6 +107,7 @@ def check(config: ModelConfig) -> None:
             )
         check_number(version, f"label {label!r}: ")
     _check_split(config)
+    check_shadow(config)
     _check_batching(config.batching)
     if not 1 <= config.replicas <= _MAX_REPLICAS:
         raise InvalidArgument(

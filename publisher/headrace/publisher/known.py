@@ -9,8 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headrace.publisher.configuration import check_number, policy_words
-from headrace.publisher.errors import StillPublished, UnknownVersion, VersionConflict
+from headrace.publisher.errors import (
+    InvalidArgument,
+    StillPublished,
+    UnknownVersion,
+    VersionConflict,
+)
 from headrace.publisher.history import ControlEntry, latest
+from headrace.publisher.shadows import shadow_route
 from headrace.schemas.records import (
     Lifecycle,
     ModelConfig,
@@ -97,6 +103,32 @@ class Known:
                 "see 'headrace history'"
             )
         return taken[version]
+
+    def check_shadow(self, config: ModelConfig) -> None:
+        """Raise InvalidArgument unless there is what the configuration's requests are mirrored to.
+
+        A version or a label that is not there yet is refused too: nobody would answer. What the
+        log says already may stay.
+        """
+        route, before = shadow_route(config), self.configs.get(config.model)
+        if route is None or (before is not None and shadow_route(before) == route):
+            return
+        versions = {
+            number
+            for number, record in self.versions.get(route.model, {}).items()
+            if record.lifecycle is Lifecycle.PUBLISHED
+        }
+        other = config if route.model == config.model else self.configs.get(route.model)
+        if not versions and not (other and other.split):
+            what = f"model {route.model!r} has no version that is published"
+        elif route.version is not None and route.version not in versions:
+            what = f"version {route.version} of {route.model!r} is not published"
+        elif route.label is not None and (other is None or route.label not in other.labels):
+            what = f"model {route.model!r} has no label {route.label!r}"
+        else:
+            return
+        target = config.shadow.target if config.shadow else ""
+        raise InvalidArgument(f"shadow {target!r} cannot answer: {what} (see 'headrace history')")
 
     def keys(self, model: str, version: int | None, *, even_published: bool) -> list[bytes]:
         """Return the keys to remove in order to forget a version, or with None the whole model.

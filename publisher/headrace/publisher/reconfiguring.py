@@ -27,6 +27,7 @@ def reconfigure(known: Known, wish: ModelConfig | ConfigChange) -> Step:
     config = wish.apply(before) if isinstance(wish, ConfigChange) else wish
     check(config)
     check_references(config, known, before)
+    known.check_shadow(config)
     # What nodes route by now, also where the log carries no cohorts yet.
     held = runs(table(before.split, before.cohorts))
     config = replace(config, cohorts=allocate(config.split, held))

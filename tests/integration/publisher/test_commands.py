@@ -125,6 +125,7 @@ def test_shows_and_changes_the_configuration(shell: Shell, model: Path, unique_n
         "pads_variable_length": False,
         "large_requests": "run_whole",
         "replicas": 1,
+        "shadow": None,
     }
     error = shell.error("config", unique_name, "--unlabel", "canary")
     assert f"label 'canary' is still arm 'canary' of the split of '{unique_name}'" in error
@@ -133,6 +134,30 @@ def test_shows_and_changes_the_configuration(shell: Shell, model: Path, unique_n
     shell.json("config", unique_name, "--split", "none", "--unlabel", "canary")
     shown = shell.run("config", unique_name).stdout.splitlines()
     assert {"labels: stable=3", "split: none", "policy: specific:3,5"} <= set(shown)
+
+
+def test_begins_changes_and_ends_a_shadow(shell: Shell, model: Path, unique_name: str) -> None:
+    """What is not given stays; what cannot answer is refused, and nothing is written."""
+    shell.json("publish", unique_name, model, "--version", "3")
+    assert "is not published" in shell.error("config", unique_name, "--shadow", "4")
+    assert "has no version" in shell.error("config", unique_name, "--shadow", f"no-{unique_name}")
+    assert "no shadow" in shell.error("config", unique_name, "--shadow-tolerance", "1")
+    assert "would mirror" in shell.error("config", unique_name, "--shadow", unique_name)
+    assert "fraction 0" in shell.error("config", unique_name, "--shadow", "3=0")
+    tolerances = ("--shadow-tolerance", "1e-3,0.01", "--shadow-tolerance", "y=0.5")
+    shell.json("config", unique_name, "--label", "canary=3", "--shadow", "canary=12.5", *tolerances)
+    shell.json("config", unique_name, "--shadow", "3")
+    assert shell.json("config", unique_name)["shadow"] == {
+        "target": "3",
+        "fraction": 0.125,
+        "tolerances": {
+            "": {"absolute": 0.001, "relative": 0.01},
+            "y": {"absolute": 0.5, "relative": 0.0},
+        },
+    }
+    shown = shell.run("config", unique_name, "--shadow-tolerance", "none").stdout
+    assert "shadow: 3=12.5\n" in shown
+    assert shell.json("config", unique_name, "--shadow", "none")["shadow"] is None
 
 
 def test_takes_the_batching_parameters_of_tensorflow_serving(

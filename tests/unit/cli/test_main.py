@@ -29,6 +29,7 @@ COMMANDS = (
     "retire",
     "rollback",
     "serve",
+    "shadow",
     "topics",
     "unpin",
 )

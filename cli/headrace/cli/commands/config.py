@@ -83,6 +83,22 @@ _Replicas = Annotated[
     int | None,
     typer.Option("--replicas", help="Worker processes of each version on a node."),
 ]
+_Shadow = Annotated[
+    str | None,
+    typer.Option(
+        "--shadow",
+        metavar="TARGET[=PERCENT]|none",
+        help="Mirror requests to a label, a version or another model, and compare the answers.",
+    ),
+]
+_ShadowTolerance = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shadow-tolerance",
+        metavar="[OUTPUT=]ABS[,REL]|none",
+        help="How far numbers of an output, or of all others, may be from the shadow's.",
+    ),
+]
 _Shown: TypeAlias = str | int | list[int] | dict[str, int]
 _LARGE_REQUESTS = {"run": "RUN_WHOLE", "split": "SPLIT", "refuse": "REFUSE"}
 _Preserving = Annotated[
@@ -108,6 +124,8 @@ def config(
     preserving: _Preserving = None,
     wait: WaitFleet = None,
     timeout: Timeout = 60.0,
+    shadow: _Shadow = None,
+    shadow_tolerance: _ShadowTolerance = None,
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
     no_create_topics: NoCreateTopics = False,
@@ -121,10 +139,12 @@ def config(
     from headrace.cli.outcome import run
     from headrace.cli.publish_progress import shown
     from headrace.cli.rollout_view import open_publisher
+    from headrace.cli.shadow_options import parse_shadow, parse_tolerances
     from headrace.cli.shares import parse_split
     from headrace.publisher.configuration import ConfigChange
     from headrace.schemas.records import LargeRequests, ModelConfig, Preserving
 
+    shadow_target, shadow_fraction = parse_shadow(shadow)
     change = ConfigChange(
         model=model,
         policy=None if policy is None else _policy(policy),
@@ -139,6 +159,9 @@ def config(
         pads_variable_length=pad_variable_length_inputs,
         large_requests=large_requests and LargeRequests(_LARGE_REQUESTS[large_requests]),
         replicas=replicas,
+        shadow_target=shadow_target,
+        shadow_fraction=shadow_fraction,
+        shadow_tolerances=parse_tolerances(shadow_tolerance),
     )
     publisher = open_publisher(
         bootstrap_servers,
@@ -210,6 +233,7 @@ def _numbers(pairs: list[str], option: str) -> dict[str, int]:
 
 
 def _show(config: ModelConfig, written: Configured | None, *, as_json: bool) -> None:
+    from headrace.cli.shadow_options import shadow_object, shadow_words
     from headrace.cli.shares import arm_rows
     from headrace.publisher.configuration import policy_words
 
@@ -226,13 +250,15 @@ def _show(config: ModelConfig, written: Configured | None, *, as_json: bool) -> 
         "pads_variable_length": batching.pads_variable_length,
         "large_requests": batching.large_requests.lower(),
         "replicas": config.replicas,
+        "shadow": shadow_words(config.shadow),
     }
     arms = arm_rows(config)
     if as_json:
         offset = written and written.control_offset
+        shadow = shadow_object(config.shadow)
         extra = {"arms": [arm.as_json() for arm in arms], "control_offset": offset}
         applied = {"applied_by": list(written.applied_by)} if written else {}
-        typer.echo(json.dumps({**shown, **extra, **applied}))
+        typer.echo(json.dumps({**shown, "shadow": shadow, **extra, **applied}))
         return
     for name, value in shown.items():
         typer.echo(f"{name.replace('_', ' ')}: {_words(value)}")

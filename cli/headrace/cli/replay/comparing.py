@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from google.protobuf.message import DecodeError
 
-from headrace.consumer.formats.open_inference_tensors import from_contents, from_raw
-from headrace.consumer.formats.tensor_proto import from_tensor_proto
-from headrace.protos.open_inference_pb2 import ModelInferResponse
-from headrace.protos.tensorflow_serving_pb2 import PredictResponse
+from headrace.consumer.core.calls import Encoding
+from headrace.consumer.formats.outputs import outputs
+from headrace.consumer.platforms.platform import Array
 from headrace.publisher.clients import Message
 from headrace.schemas import codec
-from headrace.schemas.errors import WireError
 from headrace.schemas.records import InferenceResponse
-from headrace.schemas.tensors import from_tensor
 from headrace.schemas.topics import AnswerHeader, RequestHeader
-
-Array: TypeAlias = npt.NDArray[Any]
 
 _AVRO_TYPES: Final = (b"", b"application/vnd.headrace.avro", b"avro/binary")
 # What an encoded answer without outputs ends with: an empty signature, no outputs, no error.
@@ -83,7 +75,7 @@ class Comparer:
             return Comparison(Verdict.SAME)
         try:
             return self._judge(_outputs(then, headers_then), _outputs(now, headers_now))
-        except (WireError, ValueError) as error:
+        except ValueError as error:
             return Comparison(Verdict.DIFFERENT, (_unlike("", f"other bytes: {error}"),))
 
     def _rest(self, message: Message, headers: Mapping[str, bytes]) -> bytes | None:
@@ -173,40 +165,15 @@ def _outputs(message: Message, headers: Mapping[str, bytes]) -> Mapping[str, Arr
     """Return an answer's outputs.
 
     Raises:
-        WireError: its value cannot be read.
-        ValueError: likewise, or it is of a kind that is compared byte by byte only.
+        ValueError: its value cannot be read, or it is of a kind that is compared byte by byte only.
     """
-    value, kind = message.value or b"", headers.get(RequestHeader.CONTENT_TYPE, b"")
-    if kind in _AVRO_TYPES:
-        response = codec.decode(value, InferenceResponse)
-        return {tensor.name: from_tensor(tensor) for tensor in response.outputs}
-    try:
-        if kind.endswith(b"tensorflow.serving.PredictResponse"):
-            protos = PredictResponse.FromString(value).outputs
-            return {name: from_tensor_proto(proto) for name, proto in protos.items()}
-        if kind.endswith(b"inference.ModelInferResponse"):
-            return _open_inference_outputs(ModelInferResponse.FromString(value))
-    except DecodeError as error:
-        raise ValueError(f"not what {kind.decode()} says: {error}") from error
-    if kind.startswith(b"application/json"):
-        return _json_outputs(json.loads(value))
+    kind = headers.get(RequestHeader.CONTENT_TYPE, b"")
+    for is_meant, encoding in (
+        (kind in _AVRO_TYPES, Encoding.AVRO),
+        (kind.endswith(b"tensorflow.serving.PredictResponse"), Encoding.TENSORFLOW_SERVING),
+        (kind.endswith(b"inference.ModelInferResponse"), Encoding.OPEN_INFERENCE),
+        (kind.startswith(b"application/json"), Encoding.TENSORFLOW_JSON),
+    ):
+        if is_meant:
+            return outputs(encoding, message.value or b"")
     raise ValueError(f"content type {kind.decode(errors='replace')} is compared by bytes")
-
-
-def _open_inference_outputs(answer: ModelInferResponse) -> Mapping[str, Array]:
-    raw = answer.raw_output_contents
-    if raw:
-        pairs = zip(answer.outputs, raw, strict=True)
-        return {tensor.name: from_raw(tensor, content) for tensor, content in pairs}
-    return {tensor.name: from_contents(tensor) for tensor in answer.outputs}
-
-
-def _json_outputs(answer: dict[str, Any]) -> Mapping[str, Array]:
-    """Return the outputs of an answer in the form of TensorFlow Serving's REST API."""
-    found: Any = answer.get("outputs", answer.get("predictions"))
-    if isinstance(found, list) and found and isinstance(found[0], dict):
-        rows = cast("list[dict[str, Any]]", found)
-        return {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
-    if not isinstance(found, dict):
-        return {"": np.asarray(cast("object", found))}
-    return {name: np.asarray(value) for name, value in cast("dict[str, Any]", found).items()}

@@ -21,6 +21,11 @@ class Servable(Protocol):
         """The model's signatures: a `tensorflow.serving.SignatureDefMap`, encoded."""
         ...
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls wait here until others have run."""
+        ...
+
     async def infer(self, calls: Calls, *, may_wait: bool = False) -> Answers:
         """Return one answer per call, in the order of the calls, when all are answered.
 

@@ -21,6 +21,7 @@ from headrace.consumer.core.errors import (
     UnknownLabel,
 )
 from headrace.consumer.core.routing import Split, split_of
+from headrace.schemas.arms import route_of_arm
 from headrace.schemas.records import ModelConfig, Route, Shadow
 
 _MAX_SECONDS_FOR_ANSWER: Final = 0.5
@@ -121,6 +122,15 @@ class ServingMap:
         """Return the versions of a model that are AVAILABLE, lowest first."""
         routes = self._models.get(model)
         return sorted(routes.serving) if routes is not None else []
+
+    def route_of(self, model: str, arm: str) -> Route:
+        """Return the route that an arm of a model's split, or its shadow's target, stands for.
+
+        Raises:
+            ValueError: it stands for none, in words.
+        """
+        routes = self._models.get(model)
+        return route_of_arm(arm, model, routes.labels if routes is not None else ())
 
     def acquire(self, route: Route, affinity: bytes | None = None) -> Handle:
         """Return a loan of the version that `route` means now.

@@ -77,10 +77,10 @@ class OpenInferenceJson:
     def read(self, payload: bytes) -> InferRequest | InvalidRequest:
         """Return the request in a payload and the style of its answer, or what is wrong with it."""
         try:
-            text, packed = _unframed(payload)
+            text, packed = unframed(payload)
             request = parsed_as(Request, text)
             signature = _signature(request.parameters)
-            inputs = _inputs(request.inputs, packed)
+            inputs = arrays(request.inputs, packed)
             style = _style(request)
         except InvalidRequest as error:
             return error
@@ -112,8 +112,12 @@ class OpenInferenceJson:
         return b"".join((LENGTH.pack(len(text)), text, *packed))
 
 
-def _unframed(payload: bytes) -> tuple[bytes, memoryview]:
-    """Return the JSON of a payload and what follows it."""
+def unframed(payload: bytes) -> tuple[bytes, memoryview]:
+    """Return the JSON of a payload and what follows it.
+
+    Raises:
+        UnreadableRequest: it is shorter than it says.
+    """
     end = LENGTH.size + (LENGTH.unpack_from(payload)[0] if len(payload) >= LENGTH.size else 0)
     if not LENGTH.size <= end <= len(payload):
         raise UnreadableRequest("not an infer request: its JSON is longer than the whole")
@@ -151,7 +155,12 @@ def _flag(what: str, parameters: Parameters, name: str, *, default: bool) -> boo
     return value
 
 
-def _inputs(given: list[Input], packed: memoryview) -> dict[str, Array]:
+def arrays(given: list[Input], packed: memoryview) -> dict[str, Array]:
+    """Return the arrays of tensors, whose values are listed or among the packed bytes.
+
+    Raises:
+        InvalidRequest: they are no tensors, or the bytes are not theirs.
+    """
     inputs: dict[str, Array] = {}
     start = 0
     for tensor in given:

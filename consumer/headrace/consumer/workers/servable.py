@@ -62,6 +62,11 @@ class WorkerServable:
         """The process ids of the workers; for one that is being replaced, the last one's."""
         return self._crew.pids
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls wait for a worker; see `core.servable.Servable.is_busy`."""
+        return self._queue.calls > 0
+
     async def infer(self, calls: Calls, *, may_wait: bool = False) -> Answers:
         """Return one answer per call; see `core.servable.Servable.infer`."""
         count = len(calls.payloads)
