@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import structlog.testing
 
@@ -21,46 +20,15 @@ from headrace.publisher.history import read_control
 from headrace.publisher.keras import PublishBest
 from headrace.schemas.records import ModelVersion
 from headrace.schemas.topics import Topics
+from tests.keras_models import Network, scripted, train, untrained_line
 
 pytestmark = pytest.mark.timeout(180)
 
-X = np.linspace(-1, 1, 32, dtype=np.float32).reshape(-1, 1)
-Y = 3 * X + 1
-
-
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    """Keras, imported late: it takes seconds."""
-    import keras
-
-    return keras
-
 
 @pytest.fixture
-def line(keras: Any) -> Any:
-    """A network of two weights, whose training always goes the same way."""
-    keras.utils.set_random_seed(7)
-    network = keras.Sequential([keras.Input((1,), name="x"), keras.layers.Dense(1)])
-    network.compile(keras.optimizers.SGD(0.1), loss="mse", metrics=["mae"])
-    return network
-
-
-def scripted(keras: Any, values: list[float]) -> Any:
-    """A callback that puts these values into Keras' logs as `scripted`, before ours sees them."""
-
-    class Scripted(keras.callbacks.Callback):  # type: ignore[misc]
-        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-            logs["scripted"] = values[epoch]
-
-    return Scripted()
-
-
-def train(network: Any, *callbacks: Any, epochs: int, **options: object) -> Mapping[str, Any]:
-    """Train, and return what Keras reports of each epoch."""
-    history = network.fit(
-        X, Y, epochs=epochs, batch_size=32, verbose=0, callbacks=list(callbacks), **options
-    )
-    return history.history
+def line() -> Network:
+    """A network whose training always goes the same way."""
+    return untrained_line()
 
 
 async def versions(connection: KafkaConnection, topics: Topics) -> list[ModelVersion]:
@@ -70,7 +38,7 @@ async def versions(connection: KafkaConnection, topics: Topics) -> list[ModelVer
 
 
 async def test_each_epoch_that_improves_becomes_a_version(
-    line: Any, publisher: ModelPublisher, connection: KafkaConnection, topics: Topics
+    line: Network, publisher: ModelPublisher, connection: KafkaConnection, topics: Topics
 ) -> None:
     """With its epoch and metrics, beside what the caller wants to be told."""
     callback = PublishBest("line", publisher, metadata={"run": "7"})
@@ -92,7 +60,7 @@ async def test_each_epoch_that_improves_becomes_a_version(
 
 
 async def test_publishing_does_not_disturb_the_training(
-    keras: Any, line: Any, publisher: ModelPublisher
+    line: Network, publisher: ModelPublisher
 ) -> None:
     """The weights become what they become without."""
     start = line.get_weights()
@@ -104,7 +72,7 @@ async def test_publishing_does_not_disturb_the_training(
 
 
 @pytest.mark.parametrize(
-    ("options", "values", "epochs"),
+    "case",
     [
         ({"mode": "max"}, [1.0, 0.5, 2.0, math.nan, 2.0, 3.0], ["1", "3", "6"]),
         ({"mode": "min"}, [math.nan, 1.0, 2.0, 0.5, math.nan, 0.25], ["2", "4", "6"]),
@@ -113,42 +81,38 @@ async def test_publishing_does_not_disturb_the_training(
     ],
 )
 async def test_only_improvements_are_published(
-    keras: Any,
-    line: Any,
+    line: Network,
     publisher: ModelPublisher,
     connection: KafkaConnection,
     topics: Topics,
-    options: dict[str, Any],
-    values: list[float],
-    epochs: list[str],
+    case: tuple[dict[str, Any], list[float], list[str]],
 ) -> None:
     """By the metric that is monitored, in the direction that counts."""
+    options, values, epochs = case
     callback = PublishBest("line", publisher, monitor="scripted", **options)
-    train(line, scripted(keras, values), callback, epochs=len(values))
+    train(line, scripted(values), callback, epochs=len(values))
     assert [record.metadata["epoch"] for record in await versions(connection, topics)] == epochs
     assert len(callback.published) == len(epochs)
 
 
 async def test_the_best_is_kept_from_one_fit_to_the_next(
-    keras: Any, line: Any, publisher: ModelPublisher
+    line: Network, publisher: ModelPublisher
 ) -> None:
     """A model that is trained on and on is never replaced by a worse one."""
     callback = PublishBest("line", publisher, monitor="scripted", mode="max")
     for values, in_all in ([2.0, 3.0], 2), ([1.0, 2.5], 2), ([4.0, 0.0], 3):
-        train(line, scripted(keras, values), callback, epochs=2)
+        train(line, scripted(values), callback, epochs=2)
         assert len(callback.published) == in_all
 
 
-async def test_training_survives_a_broker_that_is_away(
-    keras: Any, line: Any, tmp_path: Path
-) -> None:
+async def test_training_survives_a_broker_that_is_away(line: Network, tmp_path: Path) -> None:
     """It warns; the epoch does not count, so a later one that beats the last published is one."""
     away = ModelPublisher(
         KafkaConnection("127.0.0.1:1", connect_timeout_seconds=0.2), store=str(tmp_path / "away")
     )
     callback = PublishBest("line", away, monitor="scripted", mode="min")
     with structlog.testing.capture_logs() as logs:
-        history = train(line, scripted(keras, [2.0, 1.0]), callback, epochs=2)
+        history = train(line, scripted([2.0, 1.0]), callback, epochs=2)
     assert len(history["loss"]) == 2
     assert callback.published == []
     assert [type(failure) for failure in callback.failures] == [BrokerUnreachable] * 2
@@ -159,23 +123,23 @@ async def test_training_survives_a_broker_that_is_away(
 
 
 async def test_after_a_failure_the_next_best_epoch_is_published(
-    keras: Any, line: Any, publisher: ModelPublisher
+    line: Network, publisher: ModelPublisher
 ) -> None:
     """What was never published is not what a later epoch has to beat."""
     callback = PublishBest("line", publisher, monitor="scripted", mode="min")
     export = line.export
 
-    def fail_once(*arguments: object, **options: object) -> None:
+    def fail_once(*_arguments: object, **_options: object) -> None:
         line.export = export
         raise OSError(28, "No space left on device")
 
     line.export = fail_once
-    train(line, scripted(keras, [1.0, 2.0, 3.0]), callback, epochs=3)
+    train(line, scripted([1.0, 2.0, 3.0]), callback, epochs=3)
     assert [str(failure) for failure in callback.failures] == ["[Errno 28] No space left on device"]
     assert len(callback.published) == 1
 
 
-async def test_a_failure_may_end_the_training(line: Any, tmp_path: Path) -> None:
+async def test_a_failure_may_end_the_training(line: Network, tmp_path: Path) -> None:
     """For who would rather know at once."""
     away = ModelPublisher(
         KafkaConnection("127.0.0.1:1", connect_timeout_seconds=0.2), store=str(tmp_path / "away")
@@ -185,7 +149,7 @@ async def test_a_failure_may_end_the_training(line: Any, tmp_path: Path) -> None
 
 
 async def test_a_metric_that_is_not_there_is_told_at_the_first_epoch(
-    line: Any, publisher: ModelPublisher
+    line: Network, publisher: ModelPublisher
 ) -> None:
     """With those that are, and whatever is done about failures."""
     with pytest.raises(
@@ -195,7 +159,7 @@ async def test_a_metric_that_is_not_there_is_told_at_the_first_epoch(
 
 
 async def test_epochs_without_validation_are_passed_over(
-    line: Any, publisher: ModelPublisher
+    line: Network, publisher: ModelPublisher
 ) -> None:
     """`validation_freq` leaves the metric out where it says so."""
     callback = PublishBest("line", publisher)
@@ -220,7 +184,7 @@ def test_what_cannot_be_is_refused_before_the_training(
 
 
 async def test_a_version_that_nobody_serves_is_reported(
-    line: Any, publisher: ModelPublisher
+    line: Network, publisher: ModelPublisher
 ) -> None:
     """`wait` and its time limit are passed on: without a node, nobody serves it."""
     callback = PublishBest("line", publisher, monitor="loss", wait="any", timeout=0.5)
