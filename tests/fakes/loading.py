@@ -32,6 +32,11 @@ class EchoServable:
         """Whether `unload` was called."""
         return self.unloaded.is_set()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether `break_down` was called."""
+        return self._broken.done()
+
     async def wait_broken(self) -> Exception:
         """Wait for `break_down`."""
         return await asyncio.shield(self._broken)
@@ -106,6 +111,11 @@ class ScriptedLoader:
         loaded.rescale(replicas)
         self.servables[servable] = loaded
         return loaded
+
+    @property
+    def waiting(self) -> list[ServableId]:
+        """The versions whose load waits for the test, longest first."""
+        return [servable for servable, load in self._pending.items() if not load.done()]
 
     def finish(self, model: str, version: int) -> None:
         """Let a load succeed."""

@@ -22,6 +22,7 @@ def run(script: str) -> str:
         "headrace.publisher",
         "headrace.publisher.models, headrace.publisher.requests",
         "headrace.publisher.validation, headrace.publisher.trial, headrace.cli.tolerances",
+        "headrace.publisher.pusher, headrace.publisher.training",
         "headrace.cli.commands.publish, headrace.cli.commands.retire",
         "headrace.cli.commands.config, headrace.cli.commands.forget",
         "headrace.cli.commands.dead_letters, headrace.cli.letter_desk, headrace.cli.letter_view",
@@ -58,3 +59,16 @@ with tempfile.TemporaryDirectory() as folder:
 print("\\n".join(sys.modules))
 """
     assert set(run(script).split()) & HEAVY == set()
+
+
+def test_without_keras_its_callback_says_what_to_install() -> None:
+    """The plain install has the module, and not what it needs."""
+    script = """
+import sys
+sys.modules["keras"] = None
+try:
+    import headrace.publisher.keras
+except ImportError as error:
+    print(error)
+"""
+    assert "pip install 'headrace[keras]'" in run(script)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headrace.consumer.core.plan import ControlEvent, Plan, PlannedModel, fold
 from headrace.schemas.records import (
@@ -109,50 +107,6 @@ def test_fold_leaves_the_plan_it_started_from_unchanged() -> None:
     assert set(old.models["m"].versions) == {1}
     assert set(new.models["m"].versions) == {1, 2}
     assert new.models["n"] is old.models["n"]
-
-
-def labelled(model: str, kind: PolicyKind, labels: dict[str, int]) -> ModelConfig:
-    """Return a configuration with everything that `wanted` looks at."""
-    return ModelConfig(model=model, policy=VersionPolicy(kind=kind, versions=[1, 2]), labels=labels)
-
-
-_records = st.one_of(
-    st.builds(
-        version,
-        st.sampled_from(["a", "b"]),
-        st.integers(1, 4),
-        retired=st.booleans(),
-        digest=st.sampled_from(["x", "y"]),
-    ),
-    st.builds(
-        labelled,
-        st.sampled_from(["a", "b"]),
-        st.sampled_from(list(PolicyKind)),
-        st.dictionaries(st.sampled_from(["s", "c"]), st.integers(1, 4)),
-    ),
-    st.sampled_from([version_key("a", 1), version_key("b", 2), config_key("a"), config_key("b")]),
-)
-
-
-@given(st.lists(_records, max_size=30), st.integers(0, 30))
-def test_folding_in_two_parts_equals_folding_at_once(
-    records: list[ModelVersion | ModelConfig | bytes], cut: int
-) -> None:
-    """Where a batch ends makes no difference."""
-    log = events(*records)
-    assert fold(fold(Plan(), log[:cut]), log[cut:]) == fold(Plan(), log)
-
-
-@given(st.lists(_records, max_size=30), st.integers(0, 30))
-def test_compaction_at_any_point_gives_the_same_plan(
-    records: list[ModelVersion | ModelConfig | bytes], cut: int
-) -> None:
-    """Keeping only each key's last record up to `cut` (tombstones dropped) changes no model."""
-    log = events(*records)
-    last = {event.key: event for event in log[:cut]}
-    kept = [event for event in last.values() if event.record is not None]
-    compacted = sorted(kept, key=lambda event: event.offset) + log[cut:]
-    assert fold(Plan(), compacted).models == fold(Plan(), log).models
 
 
 def test_a_model_without_versions_wants_nothing() -> None:
