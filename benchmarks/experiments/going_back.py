@@ -37,9 +37,7 @@ def ways(
     """Return the ways to go back, by what is done and by what does it."""
 
     async def roll_back() -> int:
-        policy = VersionPolicy(kind=PolicyKind.SPECIFIC, versions=[GOOD])
-        change = ConfigChange(model=MODEL, policy=policy)
-        return (await publisher.configure(change)).control_offset
+        return (await publisher.rollback(MODEL)).control_offset
 
     async def move_label() -> int:
         change = ConfigChange(model=MODEL, labels={LABEL: GOOD})
@@ -54,7 +52,7 @@ def ways(
 
     return {
         (ROLLBACK, LIBRARY): roll_back,
-        (ROLLBACK, PROGRAM): program("config", MODEL, "--policy", f"specific:{GOOD}"),
+        (ROLLBACK, PROGRAM): program("rollback", MODEL),
         (LABEL_MOVE, LIBRARY): move_label,
         (LABEL_MOVE, PROGRAM): program("config", MODEL, "--label", f"{LABEL}={GOOD}"),
     }

@@ -49,6 +49,7 @@ class _Silent:
     """A version that nobody asks anything."""
 
     signature_def = b""
+    is_busy = False
 
     async def infer(self, calls: Calls, *, may_wait: bool = False) -> Answers:
         """Refuse."""

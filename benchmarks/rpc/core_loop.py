@@ -23,9 +23,9 @@ import numpy as np
 from benchmarks.measurement import Json
 from benchmarks.predict_wire import request_bytes
 from headrace.consumer.core.calls import Calls, Encoding
+from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.ids import ServableId
 from headrace.consumer.core.plan import PlannedVersion
-from headrace.consumer.core.choice import Serving
 from headrace.consumer.core.serving_map import ServingMap
 from headrace.consumer.formats.routes import read_predict_route
 from headrace.consumer.workers import frames

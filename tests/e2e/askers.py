@@ -141,6 +141,7 @@ def over_kafka(client: InferenceClient) -> Ask:
             version=asked.version,
             label=asked.label,
             key=asked.affinity,
+            min_control_offset=asked.min_offset,
             timeout=TIMEOUT_SECONDS,
         )
         (y,) = answer.outputs["y"].tolist()

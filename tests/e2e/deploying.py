@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from headrace.publisher import ConfigChange, ModelPublisher
 from headrace.publisher.fleet import Fleet, NodeView, StatusReader
 from headrace.publisher.history import read_control
-from headrace.schemas import codec
-from headrace.schemas.cohorts import allocate
-from headrace.schemas.records import (
-    ModelConfig,
-    PolicyKind,
-    ServableState,
-    VersionPolicy,
-    config_key,
-)
+from headrace.schemas.records import ServableState
 from tests.chaos.versions import version_folder
 from tests.e2e.allowed import Settled
 from tests.e2e.rig import Site
@@ -63,21 +55,11 @@ class Operator:
 
     async def configure(self, change: ConfigChange) -> None:
         """Change a model's configuration."""
-        last = await self.publisher.config(change.model)
-        config = change.apply(last or ModelConfig(model=change.model))
-        config = replace(config, cohorts=allocate(config.split, last.cohorts if last else ()))
-        await self._write(config)
+        self.newest_offset = (await self.publisher.configure(change)).control_offset
 
     async def roll_back(self, model: str) -> None:
-        """Go back to what was wanted before the versions that are wanted now."""
-        entries = await read_control(self.site.connection, self.site.topics)
-        history = History(entries)
-        now = history.at(entries[-1].offset)[model]
-        earlier = (history.at(entry.offset).get(model) for entry in reversed(entries))
-        before = next(each for each in earlier if each and each.wanted != now.wanted)
-        versions = sorted(before.wanted & now.published.keys())
-        policy = VersionPolicy(kind=PolicyKind.SPECIFIC, versions=versions)
-        await self._write(replace(before.config, policy=policy))
+        """Go back to what was served before."""
+        self.newest_offset = (await self.publisher.rollback(model)).control_offset
 
     async def settle(self) -> None:
         """Return when every node has applied the last event and serves all that is wanted.
@@ -109,7 +91,3 @@ class Operator:
             self.newest_offset
         )
         return {(model, version) for model in fleet for version in fleet[model].wanted}
-
-    async def _write(self, config: ModelConfig) -> None:
-        record = config_key(config.model), codec.encode(config)
-        self.newest_offset = await self.site.write_control(record)

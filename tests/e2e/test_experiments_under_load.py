@@ -53,6 +53,11 @@ def questions() -> list[Asked]:
     return asked
 
 
+def fresh_questions() -> list[Asked]:
+    """Return what is asked besides as of the newest event, whichever that is by then."""
+    return [each._replace(min_offset=0) for each in questions()]
+
+
 @asynccontextmanager
 async def two_nodes(site: Site) -> AsyncGenerator[tuple[NodeProcess, ...], None]:
     """Run two nodes of one group."""
@@ -86,7 +91,8 @@ async def clients(
         endpoints = [f"127.0.0.1:{await node.port('http')}" for node in nodes]
         stream = await stack.enter_async_context(site.client())
         asks = over_grpc(channels), over_rest(session, endpoints), over_kafka(stream)
-        yield [Asker(ask, questions(), author, newest_offset) for ask in asks]
+        kinds = questions(), fresh_questions()
+        yield [Asker(ask, kind, author, newest_offset) for ask in asks for kind in kinds]
 
 
 async def settle(operator: Operator, askers: list[Asker]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,10 +32,10 @@ from headrace.schemas.records import (
     config_key,
     version_key,
 )
-from headrace.schemas.wanted import named
 from tests.fakes.loading import EchoServable, ScriptedLoader
 
-NUMBERS = st.integers(1, 4)
+NUMBERS = st.integers(1, 3)
+ARMS = {"1": 1, "3": 3, "m@2": 2}  # What arms of m may name besides its labels.
 OPTIONS = LifeOptions(
     load_attempts=2, first_backoff_seconds=0, max_backoff_seconds=0, drain_seconds=0
 )
@@ -71,6 +72,12 @@ class Stage:
         return {n for n, v in versions if v.record.lifecycle is Lifecycle.PUBLISHED}
 
     @property
+    def named(self) -> set[int]:
+        """The versions that labels and arms with a weight stand for."""
+        arms = [arm for arm, weight in self.config.split.items() if weight]
+        return {*self.config.labels.values(), *(ARMS[arm] for arm in arms if arm in ARMS)}
+
+    @property
     def harnesses(self) -> list[Harness]:
         """Every version that lives here."""
         return list(self.manager._harnesses.get("m", {}).values())
@@ -103,7 +110,7 @@ class Stage:
         number = harness.id.version
         bound = set(self.map.model("m").bound.values())
         assert number not in self.model.wanted(), f"{number} is wanted and was stopped"
-        assert number not in named(self.config) & self.published, f"{number} is named"
+        assert number not in self.named & self.published, f"{number} is named"
         assert number not in bound & self.published, f"a label stands for {number}"
 
     async def turn(self, times: int) -> None:
@@ -126,7 +133,14 @@ def is_sound(harness: Harness) -> bool:
     return serves and servable is not None and not servable.is_broken
 
 
-Step = Callable[[Stage], None]
+class Step(NamedTuple):
+    """Something that happens, and what to call it when a schedule is found to fail."""
+
+    words: str
+    act: Callable[[Stage], None]
+
+    def __repr__(self) -> str:
+        return self.words
 
 
 def publish(number: int, digest: str, lifecycle: Lifecycle) -> Step:
@@ -134,17 +148,20 @@ def publish(number: int, digest: str, lifecycle: Lifecycle) -> Step:
     record = ModelVersion(
         model="m", version=number, uri="u", digest=digest, size_bytes=1, lifecycle=lifecycle
     )
-    return lambda stage: stage.write(version_key("m", number), record)
+    return Step(
+        f"{lifecycle} {number}{digest}", lambda stage: stage.write(version_key("m", number), record)
+    )
 
 
 def forget(number: int) -> Step:
     """Forget a version."""
-    return lambda stage: stage.write(version_key("m", number), None)
+    return Step(f"forget {number}", lambda stage: stage.write(version_key("m", number), None))
 
 
 def configure(config: ModelConfig | None) -> Step:
     """Configure the model, or forget its configuration."""
-    return lambda stage: stage.write(config_key("m"), config)
+    words = config and (config.policy, config.preserving, config.labels, config.split)
+    return Step(f"configure {words}", lambda stage: stage.write(config_key("m"), config))
 
 
 def end_load(which: int, failure: type[ArtifactCorrupt | LoadCrashed] | None) -> Step:
@@ -159,7 +176,7 @@ def end_load(which: int, failure: type[ArtifactCorrupt | LoadCrashed] | None) ->
             else:
                 stage.loader.fail(model, version, failure("scripted"))
 
-    return end
+    return Step(f"end load {which} with {failure and failure.__name__}", end)
 
 
 def break_down(which: int) -> Step:
@@ -173,7 +190,7 @@ def break_down(which: int) -> Step:
             servable.break_down(WorkerDied("scripted"))
             stage.owes_answer = False
 
-    return end
+    return Step(f"break {which}", end)
 
 
 configs = st.builds(
@@ -187,32 +204,42 @@ configs = st.builds(
     ),
     preserving=st.sampled_from([Preserving.AVAILABILITY] * 3 + [Preserving.RESOURCE]),
     labels=st.dictionaries(st.sampled_from(["stable", "canary"]), NUMBERS),
-    split=st.dictionaries(
-        st.sampled_from(["stable", "canary", "1", "3", "m@2", "other"]), st.integers(0, 2)
-    ),
+    split=st.dictionaries(st.sampled_from(["stable", "canary", *ARMS, "other"]), st.integers(0, 2)),
+)
+NO_FAILURE: list[type[ArtifactCorrupt | LoadCrashed] | None] = [None, None, None]
+publications = st.builds(
+    publish, NUMBERS, st.sampled_from(["x", "x", "x", "y"]), st.just(Lifecycle.PUBLISHED)
+)
+ends = st.builds(
+    end_load, st.integers(0, 3), st.sampled_from([*NO_FAILURE, ArtifactCorrupt, LoadCrashed])
 )
 steps = st.one_of(
-    st.builds(
-        publish, NUMBERS, st.sampled_from(["x", "x", "x", "y"]), st.just(Lifecycle.PUBLISHED)
-    ),
+    publications,
+    ends,
+    ends,
+    st.builds(configure, configs | st.none()),
     st.builds(publish, NUMBERS, st.just("x"), st.just(Lifecycle.RETIRED)),
     st.builds(forget, NUMBERS),
-    st.builds(configure, configs | st.none()),
-    st.builds(end_load, st.integers(0, 3), st.none()),
-    st.builds(end_load, st.integers(0, 3), st.sampled_from([ArtifactCorrupt, LoadCrashed])),
     st.builds(break_down, st.integers(0, 3)),
 )
-schedules = st.lists(st.tuples(steps, st.sampled_from([0, 1, 2, 20])), max_size=40)
+schedules = st.lists(st.tuples(steps, st.sampled_from([20, 20, 2, 1, 0])), min_size=4, max_size=40)
+BEGINNING = [
+    (publish(2, "x", Lifecycle.PUBLISHED), 20),
+    (end_load(0, None), 20),
+]
 
 
 async def play(schedule: Sequence[tuple[Step, int]]) -> None:
-    """Play a schedule, then let every load succeed and see that what is wanted serves."""
+    """Play a schedule from a version that serves on; then let every load succeed.
+
+    What is wanted must serve in the end.
+    """
     loader, serving_map = ScriptedLoader(), ServingMap()
     loader.instant = False
     async with Manager(loader, serving_map, Monitor(), LoadSlots(2), OPTIONS) as manager:
         stage = Stage(manager, loader, serving_map)
-        for step, rounds in schedule:
-            step(stage)
+        for step, rounds in [*BEGINNING, *schedule]:
+            step.act(stage)
             await stage.turn(rounds)
         loader.instant = True
         for model, version in loader.waiting:
