@@ -125,7 +125,6 @@ versions = st.builds(
     digest=st.just("sha256:0"),
     size_bytes=int64s,
     lifecycle=st.sampled_from(Lifecycle),
-    signature=st.none() | st.binary(max_size=4),
 )
 int32s = st.integers(-(2**31), 2**31 - 1)
 configs = st.builds(

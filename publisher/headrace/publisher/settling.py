@@ -138,10 +138,16 @@ def configured(fleet: Fleet, event: Wanted, now_ms: int) -> list[str] | None:
     """Return the live nodes once all have applied it and serve its versions; None until then.
 
     Raises:
-        RefusedByNode: a node that has applied it failed to load one of the versions.
+        RefusedByNode: a node skipped it, or has applied it and failed to load one of the versions.
     """
     live = fleet.live(now_ms)
     for node in live:
+        if refused := node.skipped(event.offset):
+            raise RefusedByNode(
+                node.name,
+                refused,
+                f"node {node.name} {refused}: the configuration of {event.model!r} is not in force",
+            )
         for version in event.versions if node.control_offset >= event.offset else ():
             status = node.servable(event.model, version)
             if status and status.state is ServableState.END and status.error:

@@ -13,9 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypedDict, Unpack
 
 from headrace.publisher.connection import KafkaConnection
+from headrace.publisher.event_security import EventSecurity
 from headrace.publisher.events import Published
 from headrace.publisher.models import ModelPublisher
 from headrace.publisher.settling import Wait
+from headrace.schemas.records import Tolerance
+from headrace.schemas.topics import Topics
 
 
 class PublishOptions(TypedDict, total=False):
@@ -27,16 +30,25 @@ class PublishOptions(TypedDict, total=False):
     wait: Wait | None
     timeout: float
     metadata: Mapping[str, str] | None
+    examples: str | os.PathLike[str] | None
+    tolerances: Mapping[str, Tolerance] | None
+    allow_incompatible: bool
+    validation_timeout: float
 
 
 def publisher_from_environment() -> ModelPublisher:
-    """Return a publisher to the cluster and store that HEADRACE_… variables name, as commands do.
+    """Return a publisher as HEADRACE_… variables say: cluster, topics, store and keys.
 
     Raises:
         InvalidArgument: the variables contradict each other, or lack something.
+        InvalidKey: a key file cannot be used.
     """
-    connection = KafkaConnection.from_environment()
-    return ModelPublisher(connection, store=os.environ.get("HEADRACE_STORE"))
+    return ModelPublisher(
+        KafkaConnection.from_environment(),
+        topics=Topics.from_environment(),
+        store=os.environ.get("HEADRACE_STORE"),
+        security=EventSecurity.from_environment(),
+    )
 
 
 def publish_blocking(

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli.options import DEFAULT_BOOTSTRAP_SERVERS, AsJson, BootstrapServers
+from headrace.cli.options import (
+    DEFAULT_BOOTSTRAP_SERVERS,
+    AsJson,
+    BootstrapServers,
+    TrustedKeysFile,
+)
 from headrace.cli.outcome import run
 
 if TYPE_CHECKING:
@@ -32,11 +37,13 @@ def plan(
     model: _Model = None,
     as_json: AsJson = False,
     bootstrap_servers: BootstrapServers = DEFAULT_BOOTSTRAP_SERVERS,
+    trusted_keys: TrustedKeysFile = None,
 ) -> None:
     """Show what the control log asks of every node: versions, policy, labels and arms.
 
     Each line names the record that made it so. With `--at`, as it was then, as far as the log
-    still tells: it is compacted, and what later records overwrote disappears after a while.
+    still tells: it is compacted, and what later records overwrote disappears after a while. With
+    `--trusted-keys`, as nodes that trust these keys see it.
 
     With `--json`: an object with offset, time, removed_records (how many records up to there are
     gone, of which the answer may need some) and models, each with policy, versions, labels and
@@ -47,13 +54,17 @@ def plan(
         from headrace.cli.plan_view import offset_of, plan_as_of
         from headrace.publisher.configuration import check_name
         from headrace.publisher.connection import KafkaConnection
+        from headrace.publisher.event_security import EventSecurity
+        from headrace.publisher.gate import Gate
         from headrace.publisher.history import read_control
         from headrace.schemas.topics import Topics
 
         if model is not None:
             check_name(model)
         entries = await read_control(
-            KafkaConnection.from_environment(bootstrap_servers), Topics.from_environment()
+            KafkaConnection.from_environment(bootstrap_servers),
+            Topics.from_environment(),
+            Gate(EventSecurity.of_files(None, trusted_keys).trusted_keys),
         )
         return plan_as_of(entries, None if at is None else offset_of(entries, at), model)
 
