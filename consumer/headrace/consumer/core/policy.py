@@ -54,8 +54,10 @@ def _preserving_availability(one: Snapshot, all_: Sequence[Snapshot]) -> Action:
     if one.state is ServableState.LOADING and one.is_waiting:
         return Action.STOP
     nothing_is_wanted = not any(other.is_wanted for other in all_)
+    # One that was told to stop and is wanted again leaves first, and serves no more meanwhile.
     successor_serves = any(
-        other.is_wanted and other.state is ServableState.AVAILABLE for other in all_
+        other.is_wanted and not other.is_leaving and other.state is ServableState.AVAILABLE
+        for other in all_
     )
     if one.state is ServableState.LOADING:
         # It would be overtaken at once, yet it may be the newest that ever gets ready when

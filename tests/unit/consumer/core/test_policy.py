@@ -70,6 +70,11 @@ def new(version: int, state: S) -> Snapshot:
             [old(3, S.AVAILABLE), new(3, S.AVAILABLE)], [A.STOP, A.NOTHING], id="then-replaces"
         ),
         pytest.param([old(1, S.UNLOADING, leaving=True)], [A.NOTHING], id="leaves-the-leaving"),
+        pytest.param(
+            [old(3, S.AVAILABLE), Snapshot(1, S.AVAILABLE, is_wanted=True, is_leaving=True)],
+            [A.NOTHING, A.NOTHING],
+            id="one-that-leaves-is-no-successor",
+        ),
     ],
 )
 def test_availability_preserving(snapshots: list[Snapshot], actions: list[Action]) -> None:
