@@ -74,7 +74,7 @@ class ScriptedLoader:
         self.yields: list[bool] = []
         self.running = 0
         self.most_running = 0
-        self._pending: dict[ServableId, asyncio.Future[LoadError | None]] = {}
+        self._pending: list[tuple[ServableId, asyncio.Future[LoadError | None]]] = []
 
     def expect(self, planned: PlannedVersion) -> None:
         """Nothing has to be got ready."""
@@ -97,8 +97,9 @@ class ScriptedLoader:
             if self.failures.get(servable):
                 raise self.failures[servable].pop(0)
             if not self.instant:
-                self._pending[servable] = asyncio.get_running_loop().create_future()
-                error = await self._pending[servable]
+                ended: asyncio.Future[LoadError | None] = asyncio.get_running_loop().create_future()
+                self._pending.append((servable, ended))
+                error = await ended
                 if error:
                     raise error
         except asyncio.CancelledError:
@@ -115,12 +116,15 @@ class ScriptedLoader:
     @property
     def waiting(self) -> list[ServableId]:
         """The versions whose load waits for the test, longest first."""
-        return [servable for servable, load in self._pending.items() if not load.done()]
+        return [servable for servable, ended in self._pending if not ended.done()]
 
     def finish(self, model: str, version: int) -> None:
         """Let a load succeed."""
-        self._pending.pop(ServableId(model, version)).set_result(None)
+        self._end(ServableId(model, version), None)
 
     def fail(self, model: str, version: int, error: LoadError) -> None:
         """Let a load fail."""
-        self._pending.pop(ServableId(model, version)).set_result(error)
+        self._end(ServableId(model, version), error)
+
+    def _end(self, servable: ServableId, error: LoadError | None) -> None:
+        next(f for s, f in self._pending if s == servable and not f.done()).set_result(error)

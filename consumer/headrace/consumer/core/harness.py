@@ -117,6 +117,12 @@ class Harness:
             self._become(ServableState.END, self.error)
             return
         self.has_failed = False
+        if self.is_leaving:
+            # Told to stop in the moment of being ready. Serving for a moment, it would take the
+            # place of other bytes with its number in the serving map, and leave it empty.
+            await servable.unload()
+            self._become(ServableState.END)
+            return
         self.serving = Serving(self.planned, servable)
         try:
             self._become(ServableState.AVAILABLE)

@@ -251,11 +251,8 @@ class Manager:
         name, number = harness.id
         serving = self._map.model(name).serving
         if harness.state is ServableState.AVAILABLE and harness.serving:
-            known = serving.get(number)
-            self._available += known is None
-            # The bytes that a number stood for before may get ready after those that replace them.
-            if known is None or known.planned.control_offset <= harness.planned.control_offset:
-                serving[number] = harness.serving
+            self._available += serving.get(number) is None
+            serving[number] = harness.serving
         if not self._is_replaced(harness):
             self._monitor.record(harness.status)
         if harness.state is ServableState.UNLOADING and serving.get(number) is harness.serving:
