@@ -9,12 +9,11 @@ from typing import Final
 
 import typer
 
+from headrace.cli import tolerances
 from headrace.schemas.records import Shadow, Tolerance
 
 NONE: Final = "none"
 _SHADOW: Final = re.compile(r"([^=\s]+)(?:=(\d{1,3}(?:\.\d{1,6})?)%?)?")
-_NUMBER: Final = r"\d{1,30}(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?"
-_TOLERANCE: Final = re.compile(rf"(?:(.+)=)?({_NUMBER})(?:,({_NUMBER}))?")
 
 
 def parse_shadow(text: str | None) -> tuple[str | None, float | None]:
@@ -43,22 +42,8 @@ def parse_tolerances(texts: Sequence[str] | None) -> dict[str, Tolerance] | None
     """
     if not texts:
         return None
-    found: dict[str, Tolerance] = {}
-    for text in texts:
-        if text == NONE:
-            continue
-        match = _TOLERANCE.fullmatch(text)
-        if match is None:
-            raise typer.BadParameter(
-                f"{text!r} is not ABS, ABS,REL or OUTPUT=ABS,REL", param_hint="--shadow-tolerance"
-            )
-        output = match[1] or ""
-        if output in found:
-            raise typer.BadParameter(
-                f"{output or 'every output'!r} is given twice", param_hint="--shadow-tolerance"
-            )
-        found[output] = Tolerance(absolute=float(match[2]), relative=float(match[3] or 0))
-    return found
+    given = [text for text in texts if text != NONE]
+    return tolerances.parse_tolerances(given, "--shadow-tolerance")
 
 
 def shadow_words(shadow: Shadow | None) -> str:
@@ -66,11 +51,11 @@ def shadow_words(shadow: Shadow | None) -> str:
     if shadow is None:
         return NONE
     words = f"{shadow.target}={shadow.fraction * 100:g}"
-    tolerances = [
+    allowed = [
         f"{f'{output}=' if output else ''}{each.absolute:g},{each.relative:g}"
         for output, each in sorted(shadow.tolerances.items())
     ]
-    return f"{words} (tolerance {' '.join(tolerances)})" if tolerances else words
+    return f"{words} (tolerance {' '.join(allowed)})" if allowed else words
 
 
 def shadow_object(shadow: Shadow | None) -> dict[str, object] | None:

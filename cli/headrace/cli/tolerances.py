@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
 import typer
 
 from headrace.schemas.records import Tolerance
+
+_NUMBER: Final = r"\d{1,30}(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?"
+_TOLERANCE: Final = re.compile(rf"(?:(.+)=)?({_NUMBER})(?:,({_NUMBER}))?")
 
 
 def parse_tolerances(texts: Iterable[str], option: str = "--tolerance") -> dict[str, Tolerance]:
@@ -17,16 +22,14 @@ def parse_tolerances(texts: Iterable[str], option: str = "--tolerance") -> dict[
     """
     found: dict[str, Tolerance] = {}
     for text in texts:
-        output, _, numbers = text.rpartition("=")
-        if output in found:
-            raise typer.BadParameter(f"{text!r} is the second one of its kind", param_hint=option)
-        try:
-            absolute, *rest = [float(number) for number in numbers.split(",")]
-            (relative,) = rest or [0.0]
-        except ValueError:
+        match = _TOLERANCE.fullmatch(text)
+        if match is None:
             raise typer.BadParameter(
                 f"{text!r} is not OUTPUT=ABSOLUTE[,RELATIVE] or ABSOLUTE[,RELATIVE]",
                 param_hint=option,
-            ) from None
-        found[output] = Tolerance(absolute=absolute, relative=relative)
+            )
+        output = match[1] or ""
+        if output in found:
+            raise typer.BadParameter(f"{text!r} is the second one of its kind", param_hint=option)
+        found[output] = Tolerance(absolute=float(match[2]), relative=float(match[3] or 0))
     return found
