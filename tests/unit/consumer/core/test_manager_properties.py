@@ -81,7 +81,7 @@ class Stage:
     @property
     def harnesses(self) -> list[Harness]:
         """Every version that lives here."""
-        return list(self.manager._harnesses.get("m", {}).values())
+        return list(self.manager._harnesses.get("m", {}).values())  # pyright: ignore[reportPrivateUsage]
 
     def write(self, key: bytes, record: ModelVersion | ModelConfig | None) -> None:
         """Append a record to the control log and apply the plan."""
