@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -20,56 +20,12 @@ from headrace.consumer.core.errors import (
     ServableNotReady,
     UnknownLabel,
 )
-from headrace.consumer.core.routing import Split, split_of
+from headrace.consumer.core.routes import ModelRoutes, exactly, labelled, latest
+from headrace.consumer.core.routing import Split
 from headrace.schemas.arms import route_of_arm
-from headrace.schemas.records import ModelConfig, Route, Shadow
+from headrace.schemas.records import Route
 
 _MAX_SECONDS_FOR_ANSWER: Final = 0.5
-
-
-class ModelRoutes:
-    """Where the requests for one model go, as the manager last saw it.
-
-    `wanted` are the versions that the plan wants of this node, without those that only a waiting
-    label holds; `coming` are versions that are on their way to AVAILABLE. `labels` are all
-    configured labels; `bound` those whose version has been AVAILABLE at least once since the label
-    was set, with the version they stand for until the next one is. Of the plan, whatever becomes of
-    it here: `published` are its versions with the offsets of the records that brought them,
-    `planned` those that it wants. `failures` says in words why versions do not serve or have not
-    loaded yet.
-    """
-
-    __slots__ = (
-        "bound",
-        "coming",
-        "config",
-        "failures",
-        "labels",
-        "planned",
-        "published",
-        "serving",
-        "shadow",
-        "split",
-        "wanted",
-    )
-
-    def __init__(self) -> None:
-        self.serving: dict[int, Serving] = {}
-        self.coming: frozenset[int] = frozenset()
-        self.wanted: frozenset[int] = frozenset()
-        self.planned: frozenset[int] = frozenset()
-        self.published: Mapping[int, int] = {}
-        self.failures: Mapping[int, str] = {}
-        self.labels: Mapping[str, int] = {}
-        self.bound: dict[str, int] = {}
-        self.split: Split | None = None
-        self.shadow: Shadow | None = None
-        self.config: ModelConfig | None = None
-
-    def configure(self, config: ModelConfig) -> None:
-        """Route by this configuration from now on."""
-        self.config = config
-        self.labels, self.split, self.shadow = config.labels, split_of(config), config.shadow
 
 
 class _Found(NamedTuple):
@@ -267,16 +223,16 @@ class ServingMap:
         name = route.model
         model = self._models.get(name)
         if route.version is not None:
-            return _Found(_exactly(model, route, route.version, is_exact=is_exact), Reason.VERSION)
+            return _Found(exactly(model, route, route.version, is_exact=is_exact), Reason.VERSION)
         if route.label is not None:
-            return _Found(_labelled(model, route, route.label, is_exact=is_exact), Reason.LABEL)
+            return _Found(labelled(model, route, route.label, is_exact=is_exact), Reason.LABEL)
         if model is None:
             raise ServableNotFound(f"Servable not found for request: Latest({name})")
         # An arm that names its own model means the model's versions.
         if model.split is not None and (not trail or trail[-1] != name):
             turn = turn or model.split.choose(affinity)
             return self._split(model.split, turn, name, affinity, trail, is_exact=is_exact)
-        return _Found(_latest(model, name, is_exact=is_exact), Reason.LATEST)
+        return _Found(latest(model, name, is_exact=is_exact), Reason.LATEST)
 
     def _split(
         self,
@@ -323,59 +279,3 @@ class ServingMap:
         if found.reason is Reason.STANDBY:
             reason = Reason.STANDBY
         return _Found(found.serving, reason, f"{arm}/{found.arm}" if found.arm else arm)
-
-
-def _exactly(
-    model: ModelRoutes | None, route: Route, version: int, *, is_exact: bool = False
-) -> Serving:
-    serving = model.serving.get(version) if model else None
-    if model and is_exact:
-        return _as_planned(model, route, version, serving)
-    if serving is not None:
-        return serving
-    if model and version in model.coming:
-        raise ServableNotReady(f"{route.model} version {version} is still loading")
-    raise ServableNotFound(f"Servable not found for request: Specific({route.model}, {version})")
-
-
-def _as_planned(model: ModelRoutes, route: Route, version: int, serving: Serving | None) -> Serving:
-    """Return a version if it is published and has the bytes that its last event tells of."""
-    newest = model.published.get(version)
-    if newest is not None and serving is not None and serving.planned.control_offset >= newest:
-        return serving
-    is_coming = version in model.coming
-    if not is_coming and version not in model.planned:
-        raise ServableNotFound(
-            f"Servable not found for request: Specific({route.model}, {version})"
-        )
-    state = "is still loading" if is_coming else "does not serve on this node"
-    failure = model.failures.get(version)
-    why = f" ({failure})" if failure else ""
-    raise ServableNotReady(f"{route.model} version {version} {state}{why}")
-
-
-def _labelled(model: ModelRoutes | None, route: Route, label: str, *, is_exact: bool) -> Serving:
-    if model is None or label not in model.labels:
-        known = ", ".join(sorted(model.labels)) if model and model.labels else "none"
-        raise UnknownLabel(
-            f"Unrecognized servable version label: {label!r} of model {route.model}; "
-            f"its labels are: {known}"
-        )
-    target = model.labels[label]
-    version = target if is_exact else model.bound.get(label, target)
-    return _exactly(model, route, version, is_exact=is_exact)
-
-
-def _latest(model: ModelRoutes, name: str, *, is_exact: bool) -> Serving:
-    if is_exact:
-        if model.planned:
-            return _exactly(model, Route(name), max(model.planned), is_exact=True)
-        raise ServableNotFound(f"Servable not found for request: Latest({name})")
-    if len(model.serving) == 1:
-        return next(iter(model.serving.values()))
-    available = model.serving.keys() & model.wanted or model.serving.keys()
-    if available:
-        return model.serving[max(available)]
-    if model.coming:
-        raise ServableNotReady(f"{name} is loading version {max(model.coming)} and serves none yet")
-    raise ServableNotFound(f"Servable not found for request: Latest({name})")
