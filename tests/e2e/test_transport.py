@@ -109,4 +109,4 @@ async def answering_node(port: int) -> str:
         asked = call(b"\x0a\x03\x0a\x01m\x12\x0dsignature_def", timeout=20)
         await asked
         provenance = str(dict(await asked.trailing_metadata())["headrace-provenance"])
-        return provenance.rsplit("node=", 1)[1]
+        return dict(fact.split("=", 1) for fact in provenance.split())["node"]
