@@ -29,6 +29,7 @@ class Case(Protocol):
     """One request."""
 
     path_parameters: dict[str, object]
+    headers: dict[str, str]
 
     def call(self, *, base_url: str, timeout: float) -> Response:
         """Send it."""
