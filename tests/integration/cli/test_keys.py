@@ -126,7 +126,7 @@ async def test_signed_events_from_publish_to_history(
     assert "is not signed" in rows[0]["details"]
     unverified = json.loads((await run("history", unique_name, "--json")).out)
     assert {row["signed_by"] for row in unverified} == {None}
-    foreign = await headrace("config", "other", "--label", "a=1", **common, **keys)
+    foreign = await headrace("config", "other", "--replicas", "2", **common, **keys)
     assert foreign.code == 1
     assert "and not for 'other'" in foreign.err
     shown = await run("config", unique_name, "--json", "--trusted-keys", str(trusted))

@@ -199,6 +199,7 @@ async def test_mistake_of_our_own_fails_one_call_without_a_traceback(
     assert error.code() is grpc.StatusCode.INTERNAL
     assert error.details() == "the node failed: RuntimeError"
     rig.serve("half_plus_two", 3)
+    rig.serving_map.note_change(0)
     assert values_of(await stub.Predict(request_of())) == [2.5, 3.0, 4.5]
 
 
