@@ -30,8 +30,8 @@ def model_publisher(
     from headrace.publisher.models import ModelPublisher
     from headrace.schemas.topics import Topics
 
-    # Standard output is for results.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # Standard output is for results. Whatever is standard error when something is logged.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     return ModelPublisher(
         KafkaConnection.from_environment(bootstrap_servers),
         store=store,

@@ -70,7 +70,7 @@ async def test_blessed_models_get_the_next_version(
     """With the properties that TFX's Pusher sets, and what travels with the version."""
     evaluator = blessing(exported / "blessing", "BLESSED")
     infra = blessing(exported / "infra", "INFRA_BLESSED")
-    await publisher.publish("taxi", 41, model("half_plus_two"))
+    await publisher.publish("taxi", 41, model("upper"))
     pushed = push(
         model("upper"),
         "taxi",

@@ -83,16 +83,16 @@ async def test_everything_that_is_written_is_signed(
     """Versions, configurations and tombstones, each with the next generation of the model."""
     await signing.publish("ranker", 1, model)
     await signing.publish("other", 1, model)
-    await signing.retire("ranker", 1)
     await signing.configure(ConfigChange(model="ranker", labels={"stable": 1}))
+    await signing.retire("ranker", 1, force=True)
     await signing.forget("ranker")
     entries = await history(connection, topics)
     assert refusals(entries) == []
     assert [(entry.key.decode(), entry.generation, entry.signed_by) for entry in entries] == [
         ("version/ranker/1", 1, OURS.id),
         ("version/other/1", 1, OURS.id),
-        ("version/ranker/1", 2, OURS.id),
-        ("model/ranker", 3, OURS.id),
+        ("model/ranker", 2, OURS.id),
+        ("version/ranker/1", 3, OURS.id),
         ("version/ranker/1", 4, OURS.id),
         ("model/ranker", 5, OURS.id),
     ]

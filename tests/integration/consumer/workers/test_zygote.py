@@ -32,8 +32,10 @@ from headrace.consumer.workers.loader import WorkerLoader
 from headrace.consumer.workers.zygote_client import Zygotes
 from headrace.schemas.records import Batching, ModelVersion
 
-async def main(uri, digest, cache):
-    record = ModelVersion(model="m", version=1, uri=uri, digest=digest, size_bytes=1)
+async def main(uri, digest, size, cache):
+    record = ModelVersion(
+        model="m", version=1, uri=uri, digest=digest, size_bytes=int(size)
+    )
     async with Zygotes() as zygotes, WorkerLoader(ArtifactCache(Path(cache), 1), zygotes) as loader:
         servable = await loader.load(PlannedVersion(record, 0), Batching(), yields_cpu=True)
         print("pids", zygotes.pid("tensorflow"), servable.pids[0], flush=True)
@@ -46,7 +48,7 @@ asyncio.run(main(*sys.argv[1:]))
 def test_workers_die_with_the_node(store: Path, tmp_path: Path) -> None:
     """When the node is killed, its zygote and its workers end, too."""
     record = publish(model("half_plus_two"), store).record
-    arguments = [record.uri, record.digest, str(tmp_path)]
+    arguments = [record.uri, record.digest, str(record.size_bytes), str(tmp_path)]
     with subprocess.Popen(
         [sys.executable, "-c", NODE, *arguments], stdout=subprocess.PIPE, text=True
     ) as node:
